@@ -1,0 +1,1 @@
+"""Small models and pictures that the project makes itself."""

@@ -1,0 +1,310 @@
+"""Attention over a trie pack: one function, registered with transformers for the text model only.
+
+The tree travels as a keyword (``tree=``), never as an attention mask: a dense boolean mask is silently wrong under
+eager attention, and none would fit a long pack. How the same softmax is computed is chosen by device and length:
+
+- CPU: blocks. A segment's descendants attend to all of it without a mask, it attends to itself causally, and the parts
+  of a query's softmax are merged by their log-sum-exp. Where that is cheaper, a small subtree is one masked block.
+- CUDA: flex attention with a block mask made from ``exit``; short packs take a dense mask.
+- elsewhere: a dense mask, a slice of queries at a time.
+
+Shape suffixes: ``B`` batch (1 for a pack), ``H`` heads, ``T`` packed tokens, ``D`` head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from .packing import IntArray
+
+NAME = "vlreward_tree"
+"""The name under which the attention function is registered."""
+
+Method: TypeAlias = Literal["blocks", "flex", "dense"]
+
+# Costs in allowed-pair units, measured on two AVX-512 cores with 16 heads of 64: they move the choice between equally
+# right ways, nothing else.
+_CALL = 10_000
+_MERGE_PER_QUERY = 100
+_MASKED_PAIR = 1.15
+
+_DENSE_ROWS = 1024
+_FLEX_FROM = 2048
+FLEX_BUCKET = 512
+
+
+@dataclass(frozen=True)
+class Block:
+    """Queries ``[q0, q1)`` against keys ``[k0, k1)``: all pairs, causal pairs, or the pairs of a mask."""
+
+    q0: int
+    q1: int
+    k0: int
+    k1: int
+    kind: Literal["full", "causal", "masked"]
+
+
+@dataclass(eq=False)
+class Tree:
+    """What a pack's attention needs, prepared once and shared by all layers."""
+
+    exit_T: torch.Tensor
+    """End of each token's subtree, int64, on the CPU."""
+    method: Method
+    blocks: tuple[Block, ...] = ()
+    _made: dict[Any, Any] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, exit_T: IntArray, device: torch.device, method: Method | None = None) -> Tree:
+        """Choose the method for the device and length, unless one is named, and plan it."""
+        chosen = method or choose_method(device, len(exit_T))
+        blocks = tuple(plan_blocks(exit_T)) if chosen == "blocks" else ()
+        return cls(torch.from_numpy(exit_T), chosen, blocks)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """``make()``, kept for the other layers."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def mask(self, q0: int, q1: int, k0: int, k1: int, device: torch.device) -> torch.Tensor:
+        """Which of the queries attend to which of the keys, bool ``(q1 - q0, k1 - k0)``."""
+
+        def make() -> torch.Tensor:
+            q = torch.arange(q0, q1)[:, None]
+            k = torch.arange(k0, k1)[None, :]
+            return ((k <= q) & (q < self.exit_T[k0:k1][None, :])).to(device)
+
+        result: torch.Tensor = self.once((q0, q1, k0, k1, device), make)
+        return result
+
+
+def choose_method(device: torch.device, length: int) -> Method:
+    """The method for a pack of ``length`` tokens on ``device``."""
+    if device.type == "cpu":
+        return "blocks"
+    if device.type == "cuda" and length >= _FLEX_FROM:
+        return "flex"
+    return "dense"
+
+
+@dataclass
+class _Node:
+    """A segment, a run of tokens without a branch, and what its subtree is to cost."""
+
+    start: int
+    end: int
+    exit: int
+    children: list[_Node] = field(default_factory=list)
+    cost: float = 0.0
+    whole: bool = False
+
+
+def plan_blocks(exit_T: IntArray) -> list[Block]:
+    """The cheapest blocks that together hold every allowed pair once.
+
+    Bottom-up, each subtree is either one masked block, or split: its segment against itself, its descendants against
+    its segment, and its children's own plans. Small neighbouring children are put into one masked block.
+    """
+    blocks: list[Block] = []
+    pending = _grouped(_segments(exit_T))
+    while pending:
+        node = pending.pop()
+        if node.whole:
+            blocks.append(Block(node.start, node.exit, node.start, node.exit, "masked"))
+            continue
+        if node.end > node.start:
+            blocks.append(Block(node.start, node.end, node.start, node.end, "causal"))
+            if node.exit > node.end:
+                blocks.append(Block(node.end, node.exit, node.start, node.end, "full"))
+        pending.extend(node.children)
+    return sorted(blocks, key=lambda block: (block.q0, block.k0))
+
+
+def _segments(exit_T: IntArray) -> list[_Node]:
+    """The forest of segments, with costs. Segments are the runs of equal ``exit``."""
+    n = len(exit_T)
+    starts = np.flatnonzero(np.diff(exit_T, prepend=-1))
+    roots: list[_Node] = []
+    nodes: list[_Node] = []
+    open_nodes: list[_Node] = []
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), n], strict=True):
+        node = _Node(start, end, int(exit_T[start]))
+        while open_nodes and open_nodes[-1].exit <= start:
+            open_nodes.pop()
+        (open_nodes[-1].children if open_nodes else roots).append(node)
+        open_nodes.append(node)
+        nodes.append(node)
+    for node in reversed(nodes):  # children stand behind their parents
+        node.children = _grouped(node.children)
+        own, below = node.end - node.start, node.exit - node.end
+        node.cost = _CALL + own * own / 2
+        if below:
+            node.cost += _CALL + below * (own + _MERGE_PER_QUERY) + sum(child.cost for child in node.children)
+            masked = _masked_cost(own + below)
+            if masked < node.cost:
+                node.cost, node.whole = masked, True
+    return roots
+
+
+def _masked_cost(tokens: int) -> float:
+    return _CALL + _MASKED_PAIR * tokens * tokens
+
+
+def _grouped(siblings: list[_Node]) -> list[_Node]:
+    """Put neighbours into one masked block where that costs less than their own plans."""
+    groups: list[_Node] = []
+    for node in siblings:
+        if groups:
+            last = groups[-1]
+            cost = _masked_cost(node.exit - last.start)
+            if cost < last.cost + node.cost:
+                groups[-1] = _Node(last.start, last.start, node.exit, cost=cost, whole=True)
+                continue
+        groups.append(node)
+    return groups
+
+
+def tree_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    tree: Tree | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of a pack; without ``tree``, plain causal attention, so that the model still runs as it was made.
+
+    Args:
+        query: ``(1, H, T, D)``.
+        key, value: ``(1, H or fewer, T, D)``; query heads share them in equal groups.
+
+    Returns:
+        ``(1, T, H, D)``, and no weights.
+    """
+    if tree is None:
+        output: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return output
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if tree.method == "blocks" and not (torch.is_grad_enabled() and query.requires_grad):
+        out_BHTD = _blocks(query, key, value, scale, tree)
+    elif tree.method == "flex":
+        out_BHTD = _flex(query, key, value, scale, tree)
+    else:
+        out_BHTD = _dense(query, key, value, scale, tree)
+    return out_BHTD.transpose(1, 2).contiguous(), None
+
+
+def _blocks(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, tree: Tree
+) -> torch.Tensor:
+    """Blocks merged by log-sum-exp. The CPU kernel returns it and takes grouped key heads as they are."""
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    out = torch.empty_like(query, dtype=torch.float32)
+    lse_BHT = torch.full(query.shape[:3], -torch.inf, dtype=torch.float32)
+    seen = 0  # queries before this have a part of their softmax already, since blocks come in order of queries
+    for block in tree.blocks:
+        q, k = slice(block.q0, block.q1), slice(block.k0, block.k1)
+        mask = None
+        if block.kind == "masked":
+            mask = _additive(tree, block, query.dtype)
+        part, part_lse = kernel(
+            query[:, :, q], key[:, :, k], value[:, :, k], 0.0, block.kind == "causal", attn_mask=mask, scale=scale
+        )
+        if block.q0 >= seen:
+            out[:, :, q], lse_BHT[:, :, q] = part, part_lse
+        else:
+            _merge(out[:, :, q], lse_BHT[:, :, q], part, part_lse)
+        seen = max(seen, block.q1)
+    return out.to(query.dtype)
+
+
+def _additive(tree: Tree, block: Block, dtype: torch.dtype) -> torch.Tensor:
+    """The block's mask as the CPU kernel wants it: 0 where allowed, -inf elsewhere."""
+
+    def make() -> torch.Tensor:
+        allowed = tree.mask(block.q0, block.q1, block.k0, block.k1, torch.device("cpu"))
+        return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -torch.inf)[None, None]
+
+    result: torch.Tensor = tree.once((block, dtype), make)
+    return result
+
+
+def _merge(out: torch.Tensor, lse: torch.Tensor, part: torch.Tensor, part_lse: torch.Tensor) -> None:
+    """Add a part of a softmax to ``out`` and ``lse`` in place; ``-inf`` in ``lse`` stands for nothing yet."""
+    total = torch.logaddexp(lse, part_lse)
+    out.mul_((lse - total).exp_().unsqueeze(-1))
+    out.add_(part.to(out.dtype) * (part_lse - total).exp_().unsqueeze(-1))
+    lse.copy_(total)
+
+
+def _dense(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, tree: Tree) -> torch.Tensor:
+    """A dense mask, a slice of queries at a time so that it stays small; differentiable."""
+    length = query.shape[2]
+    parts = []
+    for q0 in range(0, length, _DENSE_ROWS):
+        q1 = min(q0 + _DENSE_ROWS, length)
+        mask = tree.mask(q0, q1, 0, q1, query.device)
+        parts.append(
+            F.scaled_dot_product_attention(
+                query[:, :, q0:q1], key[:, :, :q1], value[:, :, :q1], attn_mask=mask, scale=scale, enable_gqa=True
+            )
+        )
+    return torch.cat(parts, dim=2)
+
+
+def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, tree: Tree) -> torch.Tensor:
+    """Flex attention: the block mask skips what no query of a tile attends to. Compiled on CUDA, eager elsewhere."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    device, length = query.device, query.shape[2]
+
+    def make() -> Any:
+        exit_T = tree.exit_T.to(device)
+
+        def allowed(_b: torch.Tensor, _h: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+            return (k <= q) & (q < exit_T[k])
+
+        return create_block_mask(allowed, None, None, length, length, device=str(device))
+
+    block_mask = tree.once(("flex", device), make)
+    result: torch.Tensor = _flex_function(device)(
+        query, key, value, block_mask=block_mask, scale=scale, enable_gqa=True
+    )
+    return result
+
+
+_COMPILED: dict[str, Callable[..., Any]] = {}
+
+
+def _flex_function(device: torch.device) -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    if device.type != "cuda":
+        return flex_attention
+    if "cuda" not in _COMPILED:
+        _COMPILED["cuda"] = torch.compile(flex_attention, dynamic=False)
+    return _COMPILED["cuda"]
+
+
+def packed_length(device: torch.device, length: int) -> int:
+    """The length to pad a pack to: a bucket where kernels are compiled by length, else the length itself."""
+    if choose_method(device, length) != "flex":
+        return length
+    return -(-length // FLEX_BUCKET) * FLEX_BUCKET
+
+
+AttentionInterface.register(NAME, tree_attention)

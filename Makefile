@@ -1,0 +1,61 @@
+# The commands that people and continuous integration both run. Each works from a fresh clone with Python 3.11 or
+# newer, make and git: the first one makes .venv and installs what is needed there.
+
+PYTHON ?= python3
+VENV ?= .venv
+SEED ?= 0
+# More options for the command behind a target: make test ARGS="-k packing".
+ARGS ?=
+
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-all check format bench parity gpu-check clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+demo: $(STAMP) ## score and rank answers to a few fresh pictures (SEED=... for others)
+	@$(RUN) examples/demo.py --seed $(SEED) $(ARGS)
+
+test: $(STAMP) ## the tests that take a few seconds each at most
+	$(RUN) -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## only the slow tests
+	$(RUN) -m pytest -m slow $(ARGS)
+
+test-all: $(STAMP) ## every test, as continuous integration runs them
+	$(RUN) -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, formatting, types, and who may import whom
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+
+format: $(STAMP) ## put the code in the form that check wants
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+bench: $(STAMP) ## speed and memory against the published procedure and other tools
+	$(RUN) benchmarks/score.py $(ARGS)
+
+parity: $(STAMP) ## scores of the published procedure, made in its own environment, against ours
+	$(RUN) benchmarks/parity.py $(ARGS)
+
+gpu-check: $(STAMP) ## for a machine with a GPU: correctness, drift, speed and memory, as a JSON to paste
+	$(RUN) benchmarks/gpu_check.py $(ARGS)
+
+# An editable install, so that it is renewed only when what is installed changes, not when the code does.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "vlreward needs Python 3.11 or newer, not $$($(PYTHON) -V 2>&1); say make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean: ## remove everything that the targets above have made
+	rm -rf $(VENV) .envs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf src/*.egg-info

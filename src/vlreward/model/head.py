@@ -76,7 +76,8 @@ class RewardHead(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """The parameters, ``layers.{i}.weight`` (O, I) and ``layers.{i}.bias`` (O,), float32 on the CPU, contiguous."""
-        return {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        state = self.state_dict()
+        return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """Rewards (N,), float32 also under autocast, of hidden states (N, D) of any float dtype."""
@@ -104,7 +105,8 @@ class RewardHead(nn.Module):
             narrower = moved.is_floating_point() and moved.element_size() < tensor.element_size()
             return tensor.to(moved.device) if narrower else moved
 
-        return super()._apply(keep_dtype, recurse)
+        super()._apply(keep_dtype, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 def _layer(weight_OI: Tensor, bias_O: Tensor | None) -> nn.Linear:

@@ -40,7 +40,9 @@ class Question:
         if not self.positive or self.negative == "":
             raise ConfigError("question: a token is empty; name the tokens to compare, e.g. 'Yes' and 'No'")
         if self.positive == self.negative:
-            raise ConfigError(f"question: positive and negative are both {self.positive!r}; the reward would always be 0")
+            raise ConfigError(
+                f"question: positive and negative are both {self.positive!r}; the reward would always be 0"
+            )
         places = set(_PLACE.findall(self.template))
         if len(places) == 1:
             missing = ({"{prompt}", "{response}"} - places).pop()

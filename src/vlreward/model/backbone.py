@@ -6,11 +6,19 @@ A backbone is a vision tower, a projector (the merger) and a causal language mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlreward.errors import CheckpointError, UnsupportedError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .checkpoints.folder import CheckpointFolder
+    from .media import Medium
+    from .packing import IntArray, Trie
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +87,236 @@ def spec_for(config: Mapping[str, Any], where: str) -> BackboneSpec:
             return spec
     known = ", ".join(spec.model_type for spec in SPECS)
     raise UnsupportedError(f"{where}: backbone {model_type!r} is not supported; known: {known}")
+
+
+class Backbone:
+    """A loaded vision tower, projector and language model, without an LM head.
+
+    Shape suffixes: ``T`` tokens, ``N`` patches, ``P`` values of a patch, ``V`` visual tokens, ``S`` scored positions,
+    ``D`` hidden size.
+    """
+
+    def __init__(self, model: Any, spec: BackboneSpec) -> None:
+        self.model, self.spec = model, spec
+        self.config = model.config
+        self.image_token_id, self.video_token_id = int(self.config.image_token_id), int(self.config.video_token_id)
+
+    @classmethod
+    def load(cls, folder: CheckpointFolder, *, dtype: torch.dtype, device: torch.device, device_map: Any) -> Backbone:
+        """Load the weights of a checkpoint folder, every one of them accounted for.
+
+        Raises:
+            CheckpointError: a tensor is missing, left over, of another shape, or not finite; it is named.
+        """
+        import torch
+        from transformers import AutoModel
+
+        from . import attention
+
+        spec = spec_for(folder.config, folder.name)
+        vision = "sdpa" if device.type != "cuda" else _cuda_vision_attention()
+        with quiet_transformers():
+            model, info = AutoModel.from_pretrained(
+                folder.path,
+                dtype=dtype,
+                device_map=device_map if device_map is not None else {"": device},
+                attn_implementation={"text_config": attention.NAME, "vision_config": vision},
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        _check_loading(info, folder.name)
+        for name, parameter in model.named_parameters():
+            # A sum is not finite if any of its terms is not, and needs no memory beside the tensor.
+            if not torch.isfinite(parameter.detach().sum(dtype=torch.float32)):
+                raise CheckpointError(f"{folder.name}: tensor {name} holds NaN or infinite values")
+        return cls(model.eval(), spec)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the token embeddings are, and so where inputs go."""
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def output_device(self) -> torch.device:
+        """Where hidden states come out; another than `device` when a device map spreads the layers."""
+        device: torch.device = self.model.language_model.norm.weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' dtype."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    def positions(self, ids_T: IntArray, media: Sequence[Medium]) -> IntArray:
+        """M-RoPE positions ``(T, 3)`` of one conversation, by the backbone's own ``get_rope_index``."""
+        positions_31T, _ = self.model.get_rope_index(**self._layout(ids_T, media))
+        result: IntArray = positions_31T[:, 0].numpy().T
+        return result
+
+    def _layout(self, ids_T: IntArray, media: Sequence[Medium]) -> dict[str, Any]:
+        """What transformers wants to know of one conversation beside its pixels, on the CPU."""
+        import torch
+
+        ids_1T = torch.from_numpy(ids_T)[None]
+        frames = int(self.config.vision_config.temporal_patch_size)
+        layout: dict[str, Any] = {
+            "input_ids": ids_1T,
+            "mm_token_type_ids": (ids_1T == self.image_token_id).int() + 2 * (ids_1T == self.video_token_id).int(),
+        }
+        for kind in ("image", "video"):
+            grids = [medium.grid for medium in media if medium.kind == kind]
+            if grids:
+                layout[f"{kind}_grid_thw"] = torch.tensor(grids)
+        seconds = [frames / medium.fps for medium in media if medium.fps is not None]
+        if seconds and not self.spec.video_timestamps:
+            layout["second_per_grid_ts"] = seconds
+        return layout
+
+    def plain_hidden(self, ids_T: IntArray, media: Sequence[Medium], patches: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Last hidden states ``(T, D)`` of one conversation, by transformers' own forward and attention.
+
+        Args:
+            media: what the placeholders stand for, in order, repeats included.
+            patches: the patches ``(N, P)`` of each.
+        """
+        import torch
+
+        inputs = self._layout(ids_T, media)
+        for kind, name in (("image", "pixel_values"), ("video", "pixel_values_videos")):
+            found = [p for medium, p in zip(media, patches, strict=True) if medium.kind == kind]
+            if found:
+                inputs[name] = torch.cat(found)
+        device = self.device
+        inputs = {key: value.to(device) if hasattr(value, "to") else value for key, value in inputs.items()}
+        hidden_TD: torch.Tensor = self.model(**inputs, use_cache=False).last_hidden_state[0]
+        return hidden_TD
+
+    def encode(self, patches_NP: torch.Tensor, media: Sequence[Medium]) -> list[Features]:
+        """Visual tokens of media of one kind, whose patches are concatenated."""
+        import torch
+
+        grid = torch.tensor([medium.grid for medium in media], device=patches_NP.device)
+        encode = self.model.get_image_features if media[0].kind == "image" else self.model.get_video_features
+        output = encode(patches_NP, grid, return_dict=True)
+        levels = getattr(output, "deepstack_features", None) or ()
+        # Copies, so that keeping one does not keep the whole call's.
+        return [
+            Features(tokens_VD.clone(), tuple(level[i].clone() for level in levels))
+            for i, tokens_VD in enumerate(output.pooler_output)
+        ]
+
+    def hidden(self, trie: Trie, features: Mapping[int, Features], *, method: Any = None) -> torch.Tensor:
+        """Last hidden states ``(S, D)`` at each conversation's last token.
+
+        Args:
+            trie: the pack.
+            features: the visual tokens of each medium that the pack's rows name.
+            method: an attention method of `attention.Method`; None lets the device and length choose.
+        """
+        import torch
+
+        from .attention import Tree, packed_length
+        from .packing import Column, pad_trie
+
+        device = self.device
+        if method is None:
+            trie = pad_trie(trie, packed_length(device, len(trie)))
+        rows_TC = torch.from_numpy(trie.rows_TC).to(device)
+        embeds_TD = self.model.get_input_embeddings()(rows_TC[:, Column.ID])
+        visual_T, gathered = self._gather(rows_TC, features)
+        extra: dict[str, Any] = {}
+        if gathered is not None:
+            embeds_TD[visual_T] = gathered.tokens_VD.to(embeds_TD.dtype)
+            if gathered.deepstack:
+                extra = {"visual_pos_masks": visual_T[None], "deepstack_visual_embeds": list(gathered.deepstack)}
+        output = self.model.language_model(
+            inputs_embeds=embeds_TD[None],
+            position_ids=rows_TC[:, Column.TIME :].T[:, None],
+            use_cache=False,
+            tree=Tree.build(trie.exit_T, device, method),
+            **extra,
+        )
+        last_S = torch.from_numpy(trie.last_S)
+        hidden_TD: torch.Tensor = output.last_hidden_state[0]
+        return hidden_TD[last_S.to(hidden_TD.device)]
+
+    def _gather(
+        self, rows_TC: torch.Tensor, features: Mapping[int, Features]
+    ) -> tuple[torch.Tensor, Features | None]:
+        """Which tokens are visual, and their visual tokens in packed order."""
+        import torch
+
+        from .packing import Column
+
+        visual_T = rows_TC[:, Column.MEDIUM] >= 0
+        used = torch.unique(rows_TC[visual_T, Column.MEDIUM]).tolist()
+        if not used:
+            return visual_T, None
+        begin = torch.zeros(max(used) + 1, dtype=torch.long, device=rows_TC.device)
+        count = 0
+        for index in used:
+            begin[index] = count
+            count += len(features[index].tokens_VD)
+        take = begin[rows_TC[visual_T, Column.MEDIUM]] + rows_TC[visual_T, Column.FEATURE]
+        tokens_VD = torch.cat([features[index].tokens_VD for index in used])[take]
+        levels = zip(*(features[index].deepstack for index in used), strict=True)
+        return visual_T, Features(tokens_VD, tuple(torch.cat(level)[take] for level in levels))
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Visual tokens of one medium."""
+
+    tokens_VD: torch.Tensor
+    """What replaces the placeholders' embeddings."""
+    deepstack: tuple[torch.Tensor, ...] = ()
+    """For Qwen3-VL, what is added to the hidden states after each of the first layers, ``(V, D)`` each."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors, bytes."""
+        return sum(tensor.nbytes for tensor in (self.tokens_VD, *self.deepstack))
+
+
+def _check_loading(info: Mapping[str, Any], where: str) -> None:
+    """Refuse what transformers would initialise by chance or drop with a log line."""
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise CheckpointError(f"{where}: {_names(missing)} missing from the weights; the checkpoint is incomplete")
+    mismatched = sorted(str(entry) for entry in info["mismatched_keys"])
+    if mismatched:
+        raise CheckpointError(f"{where}: {_names(mismatched)} of another shape than config.json says")
+    known = ("lm_head.", "score.", "v_head.")
+    left_over = sorted(name for name in info["unexpected_keys"] if not name.startswith(known))
+    if left_over:
+        raise CheckpointError(f"{where}: {_names(left_over)} left over; no part of the backbone has that name")
+
+
+def _names(names: Sequence[str], most: int = 3) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more tensors"
+
+
+def _cuda_vision_attention() -> str:
+    from transformers.utils import is_flash_attn_2_available
+
+    return "flash_attention_2" if is_flash_attn_2_available() else "sdpa"
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and load report to itself: what it would report is checked and raised."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

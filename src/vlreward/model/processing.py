@@ -13,7 +13,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import torch
 
 from vlreward.errors import InputError, LengthError
 from vlreward.types import Image, Message, Text, Video
@@ -34,6 +33,12 @@ class Conversation:
 
     def __len__(self) -> int:
         return len(self.rows_TC)
+
+    def media(self) -> list[int]:
+        """Indices of the media in the order in which the conversation holds them, repeats included."""
+        first = self.rows_TC[:, Column.FEATURE] == 0
+        indices: list[int] = self.rows_TC[first, Column.MEDIUM].tolist()
+        return indices
 
 
 class MediaTable:
@@ -166,8 +171,3 @@ def _plain(message: Message) -> str | list[dict[str, str]]:
         {"type": "text", "text": part.text} if isinstance(part, Text) else {"type": marks[type(part)]}
         for part in message.content
     ]
-
-
-def as_tensor(rows: IntArray, column: Column | slice, device: torch.device) -> torch.Tensor:
-    """Columns of token rows as int64 on a device."""
-    return torch.from_numpy(np.ascontiguousarray(rows[:, column])).to(device)

@@ -1,0 +1,181 @@
+"""From a checkpoint folder to a `RewardModel`, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from vlreward.data.images import MediaLimits
+from vlreward.errors import CheckpointError, ConfigError, UnsupportedError
+
+from .backbone import Backbone, quiet_transformers, spec_for
+from .checkpoints import CheckpointFolder, Question, read_head, read_metadata, read_pixel_limits
+from .media import RESIZE, MediaProcessor
+from .processing import Processor
+
+if TYPE_CHECKING:
+    from .reward_model import RewardModel
+
+ModelT = TypeVar("ModelT", bound="RewardModel")
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+def load(  # noqa: PLR0913 - the public signature is RewardModel.from_pretrained's
+    cls: type[ModelT],
+    path_or_id: str | Path,
+    *,
+    dtype: str | torch.dtype,
+    device: str | torch.device,
+    pixels: tuple[int | None, int | None],
+    hub: Mapping[str, Any],
+    device_map: Any,
+    question: Question | None,
+    media_limits: MediaLimits,
+    pack_tokens: int | None,
+) -> ModelT:
+    """What `RewardModel.from_pretrained` does; see there."""
+    from .reward_model import Settings
+
+    folder = CheckpointFolder.open(path_or_id, **hub)
+    spec = spec_for(folder.config, folder.name)
+    _check_resize(folder)
+    head = read_head(folder, question=question)
+    where = choose_device(device)
+    limits = read_pixel_limits(folder)
+    low = pixels[0] if pixels[0] is not None else limits.min_pixels
+    high = pixels[1] if pixels[1] is not None else limits.max_pixels
+    # Everything small is read before the weights, so that what is wrong with it is said at once.
+    tokenizer, template = _tokenizer(folder), _chat_template(folder)
+    media = MediaProcessor(_image_processor(folder), spec, min_pixels=low, max_pixels=high, limits=media_limits)
+    weights = choose_dtype(dtype, where, folder)
+    backbone = Backbone.load(folder, dtype=weights, device=where, device_map=device_map)
+    context = int(folder.text_config.get("max_position_embeddings", 32_768))
+    processor = Processor(tokenizer, template, media, backbone, context)
+    settings = Settings(
+        model=str(path_or_id),
+        revision=hub.get("revision"),
+        dtype=str(backbone.dtype).removeprefix("torch."),
+        device=str(backbone.device),
+        min_pixels=low,
+        max_pixels=high,
+        resize=RESIZE,
+        pack_tokens=pack_budget(pack_tokens, backbone.device),
+    )
+    return cls(backbone, head.to(backbone.output_device), processor, settings=settings, source=folder)
+
+
+_PACK_TOKENS = {"cpu": 8192, "cuda": 16_384}
+
+
+def pack_budget(asked: int | None, device: torch.device) -> int:
+    """Tokens of a pack: what was asked for, else by device; more saves nothing on the CPU and costs memory."""
+    if asked is None:
+        return _PACK_TOKENS.get(device.type, _PACK_TOKENS["cpu"])
+    if asked <= 0:
+        raise ConfigError(f"pack_tokens must be a positive number of tokens, got {asked}")
+    return asked
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """``auto`` is the first accelerator, else the CPU."""
+    if str(device) != "auto":
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ConfigError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_dtype(dtype: str | torch.dtype, device: torch.device, folder: CheckpointFolder) -> torch.dtype:
+    """``auto`` is bfloat16 on an accelerator, and on the CPU what the checkpoint's weights are."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        if device.type != "cpu":
+            return torch.bfloat16
+        text = folder.text_config
+        dtype = text.get("dtype") or text.get("torch_dtype") or folder.config.get("dtype") or "float32"
+    if dtype not in _DTYPES:
+        raise ConfigError(f"unknown dtype {dtype!r}; known: auto, {', '.join(_DTYPES)}")
+    return _DTYPES[dtype]
+
+
+def _check_resize(folder: CheckpointFolder) -> None:
+    resize = read_metadata(folder).resize
+    if resize not in (None, RESIZE):
+        raise UnsupportedError(f"{folder.name}: vlreward.json asks for the {resize} resize; only {RESIZE} is supported")
+
+
+def _tokenizer(folder: CheckpointFolder) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.name}: the tokenizer cannot be read: {_first_line(error)}") from error
+
+
+def _image_processor(folder: CheckpointFolder) -> Any:
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    names = ("preprocessor_config.json", "processor_config.json")
+    if not any((folder.path / name).is_file() for name in names):
+        raise CheckpointError(f"{folder.name}: no {' or '.join(names)}; the picture processor's settings are missing")
+    try:
+        with quiet_transformers():
+            return Qwen2VLImageProcessorPil.from_pretrained(folder.path, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.name}: the picture processor cannot be read: {_first_line(error)}") from error
+
+
+def _chat_template(folder: CheckpointFolder) -> str:
+    """The processor's chat template, in any of the places where it is kept; newest first, as transformers reads it."""
+    jinja = folder.path / "chat_template.jinja"
+    if jinja.is_file():
+        return jinja.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        template = (folder.json(name) or {}).get("chat_template")
+        if isinstance(template, list):  # several templates by name
+            template = next((entry["template"] for entry in template if entry.get("name") == "default"), None)
+        if isinstance(template, str):
+            return template
+    raise CheckpointError(f"{folder.name}: no chat template; add chat_template.jinja, as its base model has it")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def save(model: RewardModel, out: str | Path, *, form: str | None, source: CheckpointFolder, overwrite: bool) -> None:
+    """What `RewardModel.save_pretrained` does; see there."""
+    from .checkpoints import Metadata, identify, write_checkpoint
+
+    settings = model.settings
+    chosen = form or identify(source, question=model.head.question).NAME
+    metadata = Metadata(
+        form=chosen,
+        question=model.head.question,
+        min_pixels=settings.min_pixels,
+        max_pixels=settings.max_pixels,
+        resize=settings.resize,
+    )
+    write_checkpoint(
+        head=model.head,
+        state=model.backbone.model.state_dict(),
+        spec=model.backbone.spec,
+        source=source,
+        out=Path(out),
+        form=chosen,
+        metadata=metadata,
+        overwrite=overwrite,
+    )
+
+
+__all__ = ["choose_device", "choose_dtype", "load", "pack_budget", "save"]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vlreward.model.head import RewardHead
 
 _LABELS = ("num_labels", "id2label", "label2id", "problem_type")
+_OF_WHOLE_MODEL = ("architectures", "model_type", "transformers_version", "vision_config", "auto_map")
+_OF_BOTH = ("hidden_size", "tie_word_embeddings", "dtype", "torch_dtype")
+"""Entries of a flat config that readers look for at the top and in ``text_config``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,21 +122,20 @@ def language_model_config(config: Mapping[str, Any], spec: BackboneSpec) -> dict
     """config.json for a folder whose class is the one with an LM head: no labels, and old files flat again."""
     edited = {key: value for key, value in config.items() if key not in _LABELS}
     edited["architectures"] = [spec.lm_architecture]
-    text = edited.get("text_config")
-    if isinstance(text, Mapping):
-        text = {key: value for key, value in text.items() if key not in _LABELS}
-        edited["text_config"] = text
-        # classification_config gave an old, flat file this block; readers of that time cannot do with it.
-        if "num_hidden_layers" in edited and all(edited.get(key) == value for key, value in text.items()):
-            del edited["text_config"]
-    return edited
+    text = edited.pop("text_config", None)
+    if not isinstance(text, Mapping):
+        return edited
+    text = {key: value for key, value in text.items() if key not in _LABELS}
+    # Whoever saves a nested config says the block's model_type; a block without is what classification_config made of
+    # an old, flat file, and readers of that time (transformers 4.51) know only flat ones.
+    return {**edited, "text_config": text} if "model_type" in text else {**text, **edited}
 
 
 def classification_config(config: Mapping[str, Any], spec: BackboneSpec) -> dict[str, Any]:
     """config.json for a classifier of one label, complete for serving.
 
-    The labels stand in ``text_config`` too: vLLM takes the number of labels from there, and without it takes two. Old
-    files have no such block, so they get one that repeats the language model's settings.
+    The labels stand in ``text_config`` too: vLLM takes the number of labels from there, and takes two where it says
+    none. Old, flat files get such a block.
     """
     labels = {
         "num_labels": 1,
@@ -141,15 +143,15 @@ def classification_config(config: Mapping[str, Any], spec: BackboneSpec) -> dict
         "label2id": {"LABEL_0": 0},
         "problem_type": "regression",
     }
-    edited = {**config, **labels, "architectures": [spec.classification_architecture]}
-    text = config.get("text_config")
+    top = {key: value for key, value in config.items() if key not in _LABELS}
+    text = top.get("text_config")
     if not isinstance(text, Mapping):
-        apart = ("architectures", "vision_config", "model_type", "transformers_version", *_LABELS)
-        text = {key: value for key, value in config.items() if key not in apart and not _is_marker(key)}
-    edited["text_config"] = {**text, **labels}
-    return edited
+        text = {key: value for key, value in top.items() if not _is_of_whole_model(key) or key in _OF_BOTH}
+        top = {key: value for key, value in top.items() if _is_of_whole_model(key) or key in _OF_BOTH}
+    top["architectures"] = [spec.classification_architecture]
+    return {**top, **labels, "text_config": {**text, **labels}}
 
 
-def _is_marker(key: str) -> bool:
-    """Whether a config entry is the id of a token that stands for pictures, which is the whole model's affair."""
-    return key.endswith("_token_id") and key.startswith(("image", "video", "vision"))
+def _is_of_whole_model(key: str) -> bool:
+    """Whether an entry of a flat config is not the language model's: ids of tokens that stand for pictures, say."""
+    return key in _OF_WHOLE_MODEL or (key.startswith(("image_", "video_", "vision_")) and key.endswith("_id"))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from vlreward.errors import CheckpointError, describe_unknown
 
-from .folder import CheckpointFolder
+from .folder import CheckpointFolder, read_json
 from .question import Question
 
 METADATA = "vlreward.json"
@@ -88,7 +88,7 @@ def read_pixel_limits(folder: CheckpointFolder) -> PixelLimits:
     Raises:
         CheckpointError: a limit is not a positive whole number, or the least is over the most.
     """
-    limits = _processor_limits(folder)
+    limits = processor_limits(folder)
     said = read_metadata(folder)
     if said.min_pixels is not None or said.max_pixels is not None:
         low = limits.min_pixels if said.min_pixels is None else said.min_pixels
@@ -101,7 +101,12 @@ def read_pixel_limits(folder: CheckpointFolder) -> PixelLimits:
     return limits
 
 
-def _processor_limits(folder: CheckpointFolder) -> PixelLimits:
+def processor_limits(folder: CheckpointFolder) -> PixelLimits:
+    """The pixel limits of the picture processor's own file, whatever vlreward.json says.
+
+    Raises:
+        CheckpointError: a limit is not a positive whole number.
+    """
     source, block = "processor_config.json", (folder.json("processor_config.json") or {}).get("image_processor")
     if not isinstance(block, Mapping):
         source, block = "preprocessor_config.json", folder.json("preprocessor_config.json")
@@ -118,6 +123,22 @@ def _processor_limits(folder: CheckpointFolder) -> PixelLimits:
         _check_pixels(value, f"{folder.path / source}: {key}")
         found.append(int(value))
     return PixelLimits(found[0], found[1], source)
+
+
+def set_processor_limits(folder: Path, min_pixels: int, max_pixels: int) -> None:
+    """Write pixel limits into the picture processor's own files in ``folder``, in every place that says them."""
+    for filename in ("processor_config.json", "preprocessor_config.json"):
+        path = folder / filename
+        if not path.is_file():
+            continue
+        content = read_json(path)
+        block = content.get("image_processor") if filename == "processor_config.json" else content
+        if isinstance(block, dict):
+            block["size"] = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
+            block.update(
+                {key: value for key, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if key in block}
+            )
+            path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _check_pixels(value: Any, what: str) -> None:

@@ -75,7 +75,7 @@ def test_blocks_hold_every_allowed_pair_once(tokens: list[list[int]], dear: bool
 
 @pytest.mark.parametrize("method", ["blocks", "dense", "flex"])
 @pytest.mark.parametrize("dear", [False, True])
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(tokens=conversations)
 def test_attention_equals_a_dense_softmax(tokens: list[list[int]], method: Method, dear: bool) -> None:
     exit_T = exits(tokens)

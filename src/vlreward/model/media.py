@@ -98,9 +98,13 @@ class MediaProcessor:
         return self._smart_size(picture, low, high, where)
 
     def _limits_of(self, part: Image | Video, low: int, high: int, where: str) -> tuple[int, int]:
-        low, high = part.min_pixels or low, part.max_pixels or high
-        if low > high:
-            raise MediaError(f"{where}: min_pixels {low} is above max_pixels {high}")
+        """The part's own limits; where it sets one of the two, the model's other one makes room for it."""
+        if part.min_pixels and part.max_pixels and part.min_pixels > part.max_pixels:
+            raise MediaError(f"{where}: min_pixels {part.min_pixels} is above max_pixels {part.max_pixels}")
+        if part.min_pixels:
+            low, high = part.min_pixels, max(high, part.min_pixels)
+        if part.max_pixels:
+            low, high = min(low, part.max_pixels), part.max_pixels
         return low, high
 
     def _smart_size(self, picture: PIL.Image.Image, low: int, high: int, where: str) -> tuple[int, int]:

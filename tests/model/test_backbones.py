@@ -1,0 +1,138 @@
+"""Each backbone against transformers' own processor and model: the same ids, pixels, positions and hidden states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+import transformers
+
+from vlreward import Group, RewardModel
+from vlreward.errors import CheckpointError, InputError, LengthError, MediaError, UnsupportedError
+from vlreward.model.backbone import spec_for
+from vlreward.model.checkpoints import read_head
+from vlreward.model.packing import Column
+from vlreward.model.processing import MediaTable
+from vlreward.tiny.random_checkpoint import BACKBONES, write_random_checkpoint
+
+from .test_scoring import ask, image, picture, text
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_checkpoint(tmp_path_factory.mktemp(request.param), backbone=request.param)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> RewardModel:
+    return RewardModel.from_pretrained(folder, dtype="float32", device="cpu")
+
+
+def their_processor(folder: Path) -> Any:
+    """transformers' processor with the resize of the published procedure."""
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    pil = transformers.models.qwen2_vl.image_processing_pil_qwen2_vl.Qwen2VLImageProcessorPil
+    processor.image_processor = pil.from_pretrained(folder)
+    return processor
+
+
+CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
+    "text": [{"role": "user", "content": "Hello, who is it?"}],
+    "picture": ask(image((84, 56), 1), text("What is it?")),
+    "odd sizes": ask(text("Before: "), image((131, 47), 2), text(" and after: "), image((30, 200), 3), text(" What?")),
+    "large": ask(image((900, 700), 4), text("Describe it.")),
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_the_whole_way_equals_transformers(folder: Path, model: RewardModel, name: str) -> None:
+    messages = [*CONVERSATIONS[name], {"role": "assistant", "content": "A cat, 1.5 m long."}]
+    processor = their_processor(folder)
+    rendered = processor.apply_chat_template(messages, tokenize=False)
+    pictures = [p["image"] for m in messages if isinstance(m["content"], list) for p in m["content"] if "image" in p]
+    inputs = processor(text=[rendered], images=pictures or None, return_tensors="pt")
+
+    table = MediaTable()
+    group = Group(messages[:-1], [messages[-1]["content"]])
+    ours = model.conversation(group, 0, table, "here")
+    np.testing.assert_array_equal(ours.rows_TC[:, Column.ID], inputs["input_ids"][0].numpy())
+    if pictures:
+        patches = np.concatenate([model.processor.media.patches(table.media[i]) for i in ours.media()])
+        np.testing.assert_array_equal(patches, inputs["pixel_values"].numpy())
+
+    theirs = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        hidden = theirs(**inputs).last_hidden_state[0, -1:]
+        expected = float(read_head(model._source)(hidden)[0])
+    assert model.score(messages) == pytest.approx(expected, abs=2e-5)  # measured 5e-6
+
+
+def test_frames_are_resized_like_pictures_and_paired_in_time(model: RewardModel) -> None:
+    still = picture((84, 56), 5)
+    messages = ask({"type": "video", "video": [still] * 3}, {"type": "image", "image": still}, text("?"))
+    table = MediaTable()
+    conversation = model.conversation(Group(messages, ["a"]), 0, table, "here")
+    video, image_medium = (table.media[i] for i in dict.fromkeys(conversation.media()))
+    assert video.grid == (2, *image_medium.grid[1:])
+    one = model.processor.media.patches(image_medium)
+    np.testing.assert_array_equal(model.processor.media.patches(video), np.concatenate([one, one]))
+
+
+def test_a_frame_has_a_cap_of_its_own(model: RewardModel) -> None:
+    frames = [picture((2000, 1500), 1)] * 2
+    table = MediaTable()
+    model.conversation(Group(ask({"type": "video", "video": frames}, text("?")), ["a"]), 0, table, "here")
+    assert table.media[0].tokens <= 768
+
+
+def test_part_limits_override_the_models(model: RewardModel) -> None:
+    large = picture((800, 800), 1)
+    counts = []
+    for limits in ({}, {"max_pixels": 50_000}, {"min_pixels": 900_000}):
+        table = MediaTable()
+        group = Group(ask({"type": "image", "image": large, **limits}, text("?")), ["a"])
+        model.conversation(group, 0, table, "here")
+        counts.append(table.media[0].tokens)
+    assert counts[1] < counts[0] <= counts[2]
+
+
+def test_a_mark_written_in_a_message_is_refused(model: RewardModel) -> None:
+    group = Group(ask(image((56, 56), 1), text("What is <|image_pad|>?")), ["a"], id="g7")
+    with pytest.raises(InputError, match=r"^group 'g7': responses\[0\]: 1 pictures but 2 <\|image_pad\|> in the"):
+        model.score_groups([group])
+
+
+def test_a_template_that_drops_a_picture_is_refused(model: RewardModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.processor, "_template", "{% for m in messages %}{{ m.role }}{% endfor %}")
+    with pytest.raises(InputError, match=r"1 pictures but 0 <\|image_pad\|>"):
+        model.score_groups([Group(ask(image((56, 56), 1)), ["a"])])
+
+
+def test_a_template_error_is_one_of_input(model: RewardModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.processor, "_template", "{{ raise_exception('roles must alternate') }}")
+    with pytest.raises(InputError, match=r"^group 'x': responses\[0\]: the chat template refuses .*must alternate"):
+        model.score_groups([Group("Hello", ["a"], id="x")])
+
+
+def test_a_thin_picture_is_named(model: RewardModel) -> None:
+    with pytest.raises(MediaError, match=r"^group 'thin': responses\[0\]: 2x900: absolute aspect ratio"):
+        model.score_groups([Group(ask(image((2, 900), 1)), ["a"], id="thin")])
+
+
+def test_a_response_over_the_context_is_named(model: RewardModel) -> None:
+    group = Group("Hello", ["short", "long " * 9000], id="wordy")
+    with pytest.raises(LengthError, match=r"^group 'wordy': responses\[1\]: \d+ tokens, the model's context is 8192"):
+        model.score_groups([group])
+
+
+def test_only_declared_backbones_are_taken() -> None:
+    with pytest.raises(UnsupportedError, match=r"^here: backbone 'llama' is not supported; known: qwen2_5_vl"):
+        spec_for({"model_type": "llama"}, "here")
+    with pytest.raises(CheckpointError, match=r"^here: config.json has no model_type"):
+        spec_for({}, "here")
+    with pytest.raises(UnsupportedError, match="use_sliding_window"):
+        spec_for({"model_type": "qwen2_5_vl", "text_config": {"use_sliding_window": True}}, "here")

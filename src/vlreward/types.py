@@ -27,6 +27,8 @@ _PART_KEYS = {
     "video_url": {"type", "video_url", "fps", "max_frames", "min_pixels", "max_pixels"},
 }
 
+_WHOLE_NUMBERS = ("min_pixels", "max_pixels", "max_frames")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
@@ -113,17 +115,18 @@ def parse_part(value: Any, where: str) -> Part:
         if not isinstance(part.get("text"), str):
             raise InputError(f"{where}: a text part needs 'text', a string")
         return Text(text=part["text"])
-    limits = {key: _positive(part[key], f"{where}: {key}") for key in ("min_pixels", "max_pixels") if key in part}
+    return _parse_medium(part, kind, where)
+
+
+def _parse_medium(part: Mapping[str, Any], kind: str, where: str) -> Image | Video:
+    numbers = {key: _positive(part[key], f"{where}: {key}") for key in _WHOLE_NUMBERS if key in part}
     source = _source_of(part, kind, where)
     if kind in ("image", "image_url"):
-        return Image(source=source, **limits)
+        return Image(source=source, **numbers)
     if _is_sequence(source):
         source = tuple(source)
-    if "fps" in part:
-        limits["fps"] = _positive(part["fps"], f"{where}: fps", float)
-    if "max_frames" in part:
-        limits["max_frames"] = _positive(part["max_frames"], f"{where}: max_frames")
-    return Video(source=source, **limits)
+    fps = _positive(part["fps"], f"{where}: fps", float) if "fps" in part else None
+    return Video(source=source, fps=fps, **numbers)
 
 
 def _source_of(part: Mapping[str, Any], kind: str, where: str) -> Source:
@@ -170,7 +173,7 @@ def parse_message(value: Any, where: str) -> Message:
         raise InputError(f"{where}: unknown role {role!r}; known: {', '.join(ROLES)}")
     if isinstance(content, str):
         return Message(role, content)
-    if not _is_sequence(content):
+    if content is None or not _is_sequence(content):
         raise InputError(f"{where}: 'content' must be a string or a list of parts, got {type(content).__name__}")
     return Message(role, tuple(parse_part(part, f"{where}, part {i}") for i, part in enumerate(content)))
 

@@ -126,6 +126,7 @@ class MediaProcessor:
 
     def patches(self, medium: Medium) -> npt.NDArray[np.float32]:
         """The medium's patches, float32 ``(N, P)``, in the order of the vision tower."""
+        from transformers.image_processing_backends import PilBackend
         from transformers.image_utils import SizeDict
 
         steps, rows, columns = medium.grid
@@ -134,8 +135,8 @@ class MediaProcessor:
         frames = []
         for frame in medium.frames:
             pixels = np.moveaxis(np.asarray(frame), -1, 0)
-            # The class below Qwen's resizes to a given size; Qwen's own finds the size first, which is done here.
-            resized = super(type(processor), processor).resize(pixels, size, processor.resample)
+            # Qwen's own resize would find the size again; the one of its base class takes it.
+            resized = PilBackend.resize(processor, pixels, size, processor.resample)
             scaled = processor.rescale(resized, processor.rescale_factor)
             frames.append(processor.normalize(scaled, processor.image_mean, processor.image_std))
         frames += [frames[-1]] * (steps * self._frames_per_patch - len(frames))

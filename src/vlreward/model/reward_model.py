@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self, overload
+from typing import Any, Self, overload
 
 import torch
 
@@ -34,19 +34,26 @@ _WINDOW_PACKS = 4
 _CACHE_BYTES = 512 * 2**20
 
 
-class RankedResponse(NamedTuple):
-    """A response's place in its group and its reward."""
+@dataclass(frozen=True)
+class RankedResponse:
+    """A response of a group and its reward."""
 
     index: int
+    """Its place in the group."""
     reward: float
+    """Its reward."""
 
 
-class TracePoint(NamedTuple):
-    """The reward if the answer had stopped after ``text[:end]``."""
+@dataclass(frozen=True)
+class TracePoint:
+    """The reward if the answer had stopped after one of its sentences."""
 
     end: int
+    """Where the sentence ends, in characters of the answer."""
     text: str
+    """The sentence."""
     reward: float
+    """The reward of the answer up to ``end``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from vlreward.model.backbone import BackboneSpec
 from .folder import CONFIG, CheckpointFolder
 from .form import Form, HeadFiles
 from .forms import FORMS, form_named, identify
-from .headers import read_safetensors_header
+from .headers import TensorInfo, read_safetensors_header
 from .metadata import METADATA, Metadata, processor_limits, set_processor_limits
 from .names import check_tensors, memory_name, published_name
 from .shards import Entry, split_shards, write_index, write_safetensors
@@ -51,6 +51,7 @@ def write_checkpoint(  # noqa: PLR0913 - each is a part of the checkpoint
     metadata: Metadata,
     overwrite: bool = False,
     max_shard: int = MAX_SHARD,
+    verify: Callable[[Path], None] | None = None,
 ) -> tuple[str, ...]:
     """Write a reward model.
 
@@ -66,6 +67,7 @@ def write_checkpoint(  # noqa: PLR0913 - each is a part of the checkpoint
             also written to the processor's own file, so that other tools resize pictures alike.
         overwrite: replace ``out`` if it is a model folder.
         max_shard: bytes of a weight file at most, for ``state``.
+        verify: called with the finished folder before it gets its name; what it raises keeps ``out`` as it was.
 
     Returns:
         Notes for the user, each a sentence; often none.
@@ -90,6 +92,8 @@ def write_checkpoint(  # noqa: PLR0913 - each is a part of the checkpoint
         _write_limits(source, partial, written)
         written.write(partial)
         _read_back(partial, target, head)
+        if verify is not None:
+            verify(partial)
     return (*files.notes, *_notes(head, target, source, has_lm_head=any(_has_lm_head(s) for s in shards.values())))
 
 
@@ -148,7 +152,9 @@ def _copied(source: CheckpointFolder, spec: BackboneSpec, files: HeadFiles) -> d
         name = file.name.replace("pytorch_model", "model").removesuffix(file.suffix) + ".safetensors"
         infos = [info for info in source.tensors.values() if info.file == file and info.name not in old_head]
         shards[name] = [Entry.of_file(_name_on_disk(info.name, spec), info) for info in infos]
-    last = list(shards)[-1]
+    # A file that held the old head alone would be left empty.
+    last = max(shards, key=lambda name: (len(shards[name]) > 0, name))
+    shards = {name: entries for name, entries in shards.items() if entries or name == last}
     shards[last] += [Entry.of_tensor(name, tensor) for name, tensor in files.in_model.items()]
     return shards
 
@@ -187,6 +193,8 @@ def _write_weights(
 
 def _is_same_file(original: Path, entries: Sequence[Entry]) -> bool:
     """Whether a file holds just these tensors under these names already."""
+    if not all(isinstance(entry.source, TensorInfo) for entry in entries):
+        return False
     infos, metadata = read_safetensors_header(original)
     return metadata.get("format") == "pt" and infos == {entry.name: entry.source for entry in entries}
 

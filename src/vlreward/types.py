@@ -106,7 +106,7 @@ def parse_part(value: Any, where: str) -> Part:
     # Tables store one struct for every kind of part, so that absent keys come back as None.
     part = {key: item for key, item in value.items() if item is not None}
     kind = part.get("type") or next((name for name in _PART_KEYS if name in part), None)
-    if kind not in _PART_KEYS:
+    if not isinstance(kind, str) or kind not in _PART_KEYS:
         raise InputError(f"{where}: unknown part type {kind!r}; known: {', '.join(sorted(_PART_KEYS))}")
     for key in part:
         if key not in _PART_KEYS[kind]:
@@ -136,15 +136,19 @@ def _source_of(part: Mapping[str, Any], kind: str, where: str) -> Source:
         if not isinstance(value, str):
             raise InputError(f"{where}: a part of type {kind} needs {kind}.url, a string")
         return value
-    if "base64" in part:
-        return f"data:image;base64,{part['base64']}"
-    found = [part[key] for key in (kind, "url", "path") if key in part]
+    found = [key for key in (kind, "url", "path", "base64") if key in part]
     if len(found) > 1:
-        raise InputError(f"{where}: a {kind} part has several sources; give one of {kind}, url, path")
-    source = found[0] if found else None
+        raise InputError(f"{where}: a {kind} part has several sources: {', '.join(found)}; give one of them")
+    source = part[found[0]] if found else None
+    if found == ["base64"]:
+        if not isinstance(source, str):
+            raise InputError(f"{where}: 'base64' must be a string, got {type(source).__name__}")
+        return f"data:image;base64,{source}"
     # Datasets store a picture as {"bytes": ..., "path": ...}.
-    if isinstance(source, Mapping) and ("bytes" in source or "path" in source):
-        source = source.get("bytes") or source.get("path")
+    if isinstance(source, Mapping):
+        if not source.keys() & {"bytes", "path"}:
+            raise InputError(f"{where}: a source that is an object needs 'bytes' or 'path', got {list(source)}")
+        source = source.get("path") if source.get("bytes") is None else source["bytes"]
     return source
 
 
@@ -152,7 +156,7 @@ def _positive(value: Any, what: str, kind: type = int) -> Any:
     """A positive number of ``kind``; whole floats count as integers because Parquet turns one into the other."""
     try:
         number = kind(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last for infinity, and for integers beyond any float
         number = 0
     if isinstance(value, (bool, str)) or number != value or not number > 0 or not math.isfinite(number):
         raise InputError(f"{what} must be a positive {'integer' if kind is int else 'number'}, got {value!r}")
@@ -192,16 +196,20 @@ def parse_response(value: Any, where: str) -> Response:
     if isinstance(value, str):
         return (Message("assistant", value),)
     if isinstance(value, (Mapping, Message)):
-        is_message = isinstance(value, Message) or "role" in value
-        return (parse_message(value, where),) if is_message else (_parts_message([value], where),)
+        is_message = isinstance(value, Message) or value.get("role") is not None
+        message = parse_message(value, where) if is_message else _parts_message([value], where)
+        return _ends_in_answer((message,), where)
     if not _is_sequence(value) or len(value) == 0:
         raise InputError(f"{where}: expected text, a list of parts or a list of messages, got {value!r:.60}")
     if isinstance(value[0], Message) or (isinstance(value[0], Mapping) and value[0].get("role") is not None):
-        messages = parse_messages(value, where)
-        if messages[-1].role != "assistant":
-            raise InputError(f"{where}: a response must end in an assistant message, not {messages[-1].role!r}")
-        return messages
+        return _ends_in_answer(parse_messages(value, where), where)
     return (_parts_message(value, where),)
+
+
+def _ends_in_answer(messages: Response, where: str) -> Response:
+    if messages[-1].role != "assistant":
+        raise InputError(f"{where}: a response must end in an assistant message, not {messages[-1].role!r}")
+    return messages
 
 
 def _parts_message(parts: Sequence[Any], where: str) -> Message:
@@ -237,7 +245,7 @@ class Group:
         where: str | None = None,
     ) -> None:
         name = where or (f"group {id!r}" if id is not None else "group")
-        if isinstance(responses, (str, Mapping)):
+        if isinstance(responses, (str, Mapping)) or not isinstance(responses, Iterable):
             raise InputError(f"{name}: 'responses' must be a list, got {type(responses).__name__}")
         parsed = tuple(parse_response(item, f"{name}: responses[{i}]") for i, item in enumerate(responses))
         if not parsed:

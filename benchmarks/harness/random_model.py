@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import save_file
 
 from .sizes import ModelSize
-from .tokenizer import write_preprocessor, write_tokenizer
+from .tokenizer import borrow_tokenizer, write_preprocessor, write_tokenizer
 
 Form: TypeAlias = Literal["value-head", "sequence-classification"]
 LM_HEAD = Path("published", "lm_head.safetensors")
+WEIGHT_GAIN = 1.5
+"""Weights are this over the root of the fan-in, so that another answer or another picture is another score."""
 HEAD_GAIN = 2.0
 """Spread of the scores over random input: the head's weights are this over the root of the hidden size."""
 
@@ -44,17 +46,24 @@ def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator)
         return noise.mul_(0.05).add_(1.0 if is_scale else 0.0)
     if "embed_tokens" in name:
         return noise
-    return noise.mul_(1.0 / math.sqrt(math.prod(shape[1:])))
+    return noise.mul_(WEIGHT_GAIN / math.sqrt(math.prod(shape[1:])))
 
 
 def write_model(
-    folder: Path, size: ModelSize, *, form: Form, dtype: torch.dtype = torch.float32, shard_bytes: int = 4_000_000_000
+    folder: Path,
+    size: ModelSize,
+    *,
+    form: Form,
+    dtype: torch.dtype = torch.float32,
+    shard_bytes: int = 4_000_000_000,
+    tokenizer: Path | None = None,
 ) -> Path:
     """Write a whole checkpoint: weights in shards, head, configuration, tokenizer, template, preprocessor.
 
     ``value-head`` is the published form: the LM head is among the weights, the reward head in a file beside them.
     ``sequence-classification`` has ``score.weight`` instead, and the LM head that the published procedure computes is
-    in a folder of its own, `LM_HEAD`, where only that contestant looks. Returns the folder.
+    in a folder of its own, `LM_HEAD`, where only that contestant looks. ``tokenizer`` is a folder whose tokenizer is
+    used instead of one made here. Returns the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
@@ -75,7 +84,10 @@ def write_model(
         save_file(head, folder / "value_head.safetensors", metadata={"format": "pt"})
     shards.close()
     _write_config(folder, size, form, dtype)
-    write_tokenizer(folder)
+    if tokenizer is None:
+        write_tokenizer(folder)
+    else:
+        borrow_tokenizer(tokenizer, folder)
     write_preprocessor(folder)
     return folder
 

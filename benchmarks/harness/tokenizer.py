@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,26 @@ from vlreward.tiny.tokenizer import CHAT_TEMPLATES
 from .sizes import FIRST_SPECIAL_ID, SPECIAL_TOKENS
 
 _SPACE = "Ġ"
-SYLLABLES = tuple(consonant + vowel for consonant in "bcdfghjklmnpqrstvwxyz" for vowel in "aeiou")
-"""Each of them, with a space before it, is one token."""
+_COMMON = (
+    "the of and to in is that it for on with as was at by an be this from or which but not are his they have had one "
+    "all were we her their more when there been who will no if out so said what up its about into than them can only "
+    "other new some could time these two may then do first any my now such like our over man me even most made after "
+    "also did many before must through back years where much your way well down should because each just those people "
+    "how too little state good very make world still own see men work long get here between both life being under "
+    "never day same another know while last might us great old year off come since against go came right used take "
+    "three"
+)
+WORDS = tuple(_COMMON.split())
+"""Each of them, with a space before it, is one token, here as in Qwen2.5's own vocabulary."""
 
 
 def write_tokenizer(folder: Path) -> None:
     """Write ``tokenizer.json``, ``tokenizer_config.json`` and the chat template into ``folder``."""
     from transformers import AddedToken, Qwen2Tokenizer
 
-    merges = [(left, right) for left, right in SYLLABLES] + [(_SPACE, syllable) for syllable in SYLLABLES]
+    # Every word is joined from the left, one letter after the other.
+    spelled = [_SPACE + word for word in WORDS]
+    merges = list(dict.fromkeys((word[:end], word[end]) for word in spelled for end in range(1, len(word))))
     names = [*_byte_names(), *(left + right for left, right in merges)]
     names += [f"<unused{i}>" for i in range(len(names), FIRST_SPECIAL_ID)]
     names += SPECIAL_TOKENS
@@ -43,10 +55,17 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.save_pretrained(str(folder))
 
 
+def borrow_tokenizer(source: Path, folder: Path) -> None:
+    """Copy another checkpoint's tokenizer, which must have the same special ids, with our template."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(source / name, folder / name)
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATES["qwen2_5_vl"])
+
+
 def words(count: int, seed: int) -> str:
-    """Text of exactly ``count`` tokens behind a newline or at the start, drawn from the syllables."""
+    """Text of exactly ``count`` tokens, drawn from `WORDS`."""
     draw = random.Random(seed)
-    return "".join(f" {draw.choice(SYLLABLES)}" for _ in range(count))
+    return "".join(f" {draw.choice(WORDS)}" for _ in range(count))
 
 
 def _byte_names() -> list[str]:

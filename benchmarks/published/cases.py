@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-# Sizes that are no multiples of the 28-pixel cell (a side shorter than one cell is refused by 4.51.3), slivers, and pictures over and under the pixel limits, in the modes
-# in which pictures come.
+# Sizes that are no multiples of the 28-pixel cell, slivers, and pictures over and under the pixel limits, in the modes
+# in which pictures come. 4.51.3 refuses a side that is shorter than one cell.
 PICTURES: dict[str, tuple[int, int, str]] = {
     "square.png": (112, 112, "RGB"),
     "wide.png": (196, 84, "RGB"),
@@ -89,9 +89,10 @@ def text(words: str) -> dict[str, Any]:
     return {"type": "text", "text": words}
 
 
-def video(*names: str) -> dict[str, Any]:
-    """A video part: frames that were already sampled."""
-    return {"type": "video", "video": list(names)}
+def video(*names: str, fps: float | None = None) -> dict[str, Any]:
+    """A video part: frames that were already sampled, at two per second unless told."""
+    part: dict[str, Any] = {"type": "video", "video": list(names)}
+    return part if fps is None else part | {"fps": fps}
 
 
 def user(*parts: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +136,12 @@ def prompts() -> dict[str, tuple[list[dict[str, Any]], list[str]]]:
         "over_the_limit": ([user(image("large.png"), text("What is it?"))], ["A large picture.", "A small one."]),
         "under_the_limit": ([user(image("small.png"), text("What is it?"))], ["A small picture."]),
         "video": ([user(video(*FRAMES[:4]), text("What happens?"))], ["The block moves.", "Nothing happens."]),
-        "video_of_odd_length": ([user(video(*FRAMES), text("What happens?"))], ["The block moves."]),
+        "video_of_odd_length": ([user(video(*FRAMES[:3]), text("What happens?"))], ["The block moves."]),
+        "fast_video": ([user(video(*FRAMES[:4], fps=4.0), text("What happens?"))], ["The block moves."]),
+        # In time these reach farther than in space, so that the text behind them starts at another position than
+        # behind a picture of their size.
+        "long_video": ([user(video(*FRAMES), text("What happens?"))], ["The block moves.", "Nothing happens."]),
+        "slow_video": ([user(video(*FRAMES[:4], fps=1.0), text("What happens?"))], ["The block moves."]),
         "video_and_picture": (
             [user(image("square.png"), video(*FRAMES[1:3]), text("Is the picture in the clip?"))],
             ["It is not."],

@@ -176,6 +176,12 @@ def media(messages: list[dict[str, Any]], kind: str, images: Path) -> list[Any] 
     return found or None
 
 
+def frame_rates(messages: list[dict[str, Any]]) -> list[float]:
+    """The rate at which each video's frames were sampled; two per second is the processor's own default."""
+    contents = [message["content"] for message in messages if isinstance(message["content"], list)]
+    return [part.get("fps", 2.0) for parts in contents for part in parts if part["type"] == "video"]
+
+
 def score(processor: Any, model: Any, batch: list[list[dict[str, Any]]], images: Path) -> tuple[list[float], list[int]]:
     """The scores of a right-padded batch, and the number of tokens of each conversation."""
     texts = [
@@ -183,10 +189,12 @@ def score(processor: Any, model: Any, batch: list[list[dict[str, Any]]], images:
         for messages in batch
     ]
     flat = [message for messages in batch for message in messages]
+    videos = media(flat, "video", images)
     inputs = processor(
         text=texts,
         images=media(flat, "image", images),
-        videos=media(flat, "video", images),
+        videos=videos,
+        fps=frame_rates(flat) if videos else 2.0,
         padding=True,
         padding_side="right",
         return_tensors="pt",

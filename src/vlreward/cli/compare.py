@@ -1,0 +1,54 @@
+"""``vlreward compare``: which of two answers is better, and how sure the model is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vlreward.errors import InputError
+
+from .groups_verb import GroupsVerb
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vlreward.model.reward_model import RewardModel
+    from vlreward.types import Group
+
+
+def rows(model: RewardModel, groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """``{"id", "probability", "rewards"}`` of each pair: the probability that the first answer is better."""
+    for group in groups:
+        if len(group) != 2:
+            raise InputError(f"compare needs two responses, got {len(group)}")
+    rewards = model.score_groups(groups)
+    return [
+        {"id": group.id, "probability": probability(first - second), "rewards": [first, second]}
+        for group, (first, second) in zip(groups, rewards, strict=True)
+    ]
+
+
+def probability(margin: float) -> float:
+    """σ(margin), the Bradley-Terry probability; written so that it cannot overflow."""
+    return 0.5 * (1 + math.tanh(margin / 2))
+
+
+def show(console: Console, group: Group, row: dict[str, Any]) -> None:
+    """Both answers, and the verdict."""
+    from .tables import one_line, reward_table
+
+    texts = [one_line(response) for response in group.responses]
+    console.print(reward_table(["first", "second"], row["rewards"], texts, header=("", "answer")))
+    console.print(f"The first is better with probability {row['probability']:.3f}.")
+
+
+VERB = GroupsVerb(
+    name="compare",
+    help="the probability that the first of two answers is better",
+    description="Compare two answers to one prompt, or the pairs of a file.",
+    rows=rows,
+    show=show,
+    at_least=2,
+    at_most=2,
+)

@@ -1,0 +1,84 @@
+"""Where a run's rows end up: JSON lines as they are, or Parquet made of them at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from vlreward.data.writing import check_writable, is_table, json_line, replacing
+
+from .file_run import Display, FileRun
+from .run_record import RunRecord
+
+_BATCH = 1024
+
+
+def run_to(run: FileRun, display: Display) -> RunRecord:
+    """Run to the output, whichever kind of file it is.
+
+    A Parquet file cannot be added to. Its rows are kept beside it as JSON lines until all are there; an output that is
+    complete is unfolded into them again, so that more rows of the input can follow.
+
+    Raises:
+        InputError: the output is of no kind that can be written, or its folder is not there.
+    """
+    check_writable(run.output)
+    if not is_table(run.output):
+        return run.run(display)
+    lines = run.output.with_name(run.output.name + ".rows.jsonl")
+    record_path = run.record_path
+    if run.overwrite:
+        lines.unlink(missing_ok=True)
+    elif not lines.exists() and run.output.exists() and RunRecord.load(record_path) is not None:
+        _unfold(run.output, lines)
+    record = replace(run, output=lines, record=record_path).run(display)
+    _fold(lines, run.output)
+    lines.unlink()
+    return record
+
+
+def _fold(lines: Path, table: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = {name for row in _rows(lines) for name in row}
+    schema = pa.schema({name: kind for name, kind in _columns().items() if name in names})
+    rows = _rows(lines)
+    with replacing(table) as part, pq.ParquetWriter(part, schema) as writer:
+        while batch := list(islice(rows, _BATCH)):
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+
+
+def _unfold(table: Path, lines: Path) -> None:
+    import pyarrow.parquet as pq
+
+    with replacing(lines) as part, part.open("wb") as file, pq.ParquetFile(table) as source:
+        for batch in source.iter_batches(batch_size=_BATCH):
+            for row in batch.to_pylist():
+                kept = {name: value for name, value in row.items() if value is not None or name == "id"}
+                file.write(json_line(kept, str(table)))
+
+
+def _columns() -> dict[str, Any]:
+    """Every column that a verb writes, in the order in which rows have them."""
+    import pyarrow as pa
+
+    stop = pa.struct([("end", pa.int64()), ("text", pa.string()), ("reward", pa.float64())])
+    return {
+        "id": pa.string(),
+        "order": pa.list_(pa.int64()),
+        "probability": pa.float64(),
+        "rewards": pa.list_(pa.float64()),
+        "traces": pa.list_(pa.list_(stop)),
+        "error": pa.string(),
+    }
+
+
+def _rows(lines: Path) -> Iterator[dict[str, Any]]:
+    with lines.open("rb") as file:
+        for line in file:
+            yield json.loads(line)

@@ -7,7 +7,8 @@ needs nothing but the standard library for this part. Requests::
     {"do": "score", "groups": [{"messages": [...], "responses": ["...", ...]}, ...]}
     {"do": "quit"}
 
-Answers hold ``error`` when something failed; the answer to ``score`` holds ``scores`` (one list per group), ``seconds``
+Answers hold ``error`` when something failed; the answer to ``load`` holds ``versions``, ``rest_bytes`` (held when
+loaded) and ``load_peak_bytes``; the answer to ``score`` holds ``scores`` (one list per group), ``seconds``
 (from messages to numbers, decoding the pictures included) and ``peak_bytes``: the most that the process held in memory
 while it scored.
 """
@@ -61,7 +62,8 @@ def serve(load: Load) -> None:
         try:
             if request["do"] == "load":
                 score, versions = load(request)
-                answer: dict[str, Any] = {"versions": versions, "rest_bytes": resident_bytes()}
+                answer: dict[str, Any] = {"versions": versions}
+                answer |= {"rest_bytes": resident_bytes(), "load_peak_bytes": resident_bytes("VmHWM")}
             else:
                 assert score is not None, "score before load"
                 answer = _timed(score, request["groups"])

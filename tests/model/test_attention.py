@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from vlreward.model import attention
 from vlreward.model.attention import Method, Tree, choose_method, plan_blocks, tree_attention

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 import transformers
@@ -127,6 +126,72 @@ def test_a_response_over_the_context_is_named(model: RewardModel) -> None:
     group = Group("Hello", ["short", "long " * 9000], id="wordy")
     with pytest.raises(LengthError, match=r"^group 'wordy': responses\[1\]: \d+ tokens, the model's context is 8192"):
         model.score_groups([group])
+
+
+@pytest.fixture(scope="module")
+def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen3.5, most of whose layers are recurrent, in the folder of a Qwen3-VL that its processor shares."""
+    path = write_random_checkpoint(tmp_path_factory.mktemp("qwen3_5"), backbone="qwen3_vl")
+    base = transformers.AutoConfig.from_pretrained(path)
+    config = transformers.Qwen3_5Config(
+        text_config={
+            "vocab_size": base.text_config.vocab_size,
+            "hidden_size": 48,
+            "intermediate_size": 96,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 2,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "max_position_embeddings": 8192,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e6,
+                "mrope_section": [1, 1, 0],
+                "mrope_interleaved": True,
+                "partial_rotary_factor": 0.25,
+            },
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 24,
+            "num_heads": 2,
+            "intermediate_size": 48,
+            "out_hidden_size": 48,
+            "patch_size": base.vision_config.patch_size,
+        },
+        image_token_id=base.image_token_id,
+        video_token_id=base.video_token_id,
+        vision_start_token_id=base.vision_start_token_id,
+        vision_end_token_id=base.vision_end_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.Qwen3_5ForConditionalGeneration(config).save_pretrained(path)
+    return path
+
+
+def test_recurrent_layers_take_the_plain_path(recurrent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = RewardModel.from_pretrained(recurrent, dtype="float32", device="cpu")
+    assert "linear_attention" in model.backbone.config.text_config.layer_types
+    monkeypatch.delattr("vlreward.model.backbone.Backbone.hidden")
+    answers = ["A cat, 1.5 m long.", "A dog.", ""]
+    messages = ask(image((84, 56), 1), text("What is it?"))
+    rewards = model.score_groups([Group(messages, answers)])[0]
+
+    processor = their_processor(recurrent)
+    theirs = transformers.AutoModel.from_pretrained(recurrent, dtype=torch.float32).eval()
+    for answer, reward in zip(answers, rewards, strict=True):
+        rendered = processor.apply_chat_template(
+            [*messages, {"role": "assistant", "content": answer}], tokenize=False
+        )
+        inputs = processor(text=[rendered], images=[messages[0]["content"][0]["image"]], return_tensors="pt")
+        with torch.inference_mode():
+            expected = float(read_head(model._source)(theirs(**inputs).last_hidden_state[0, -1:])[0])
+        assert reward == pytest.approx(expected, abs=2e-5)
 
 
 def test_only_declared_backbones_are_taken() -> None:

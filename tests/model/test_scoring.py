@@ -241,7 +241,7 @@ def test_other_runtime_errors_stay_themselves(model: RewardModel, monkeypatch: p
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(model.backbone, "hidden", broken)
-    with pytest.raises(RuntimeError, match="^a bug$"):
+    with pytest.raises(RuntimeError, match=r"^a bug$"):
         model.score_groups([Group("Hello", ["a"])])
 
 

@@ -66,7 +66,17 @@ QWEN3_VL = BackboneSpec(
     classification_architecture="Qwen3VLForSequenceClassification",
     video_timestamps=True,
 )
-SPECS = (QWEN2_5_VL, QWEN2_VL, QWEN3_VL)
+QWEN3_5 = BackboneSpec(
+    model_type="qwen3_5",
+    # Most of its layers are recurrent: a token's state depends on the order of all before it, not on a set of keys.
+    packable=False,
+    text_prefix="model.language_model.",
+    vision_prefix="model.visual.",
+    lm_architecture="Qwen3_5ForConditionalGeneration",
+    classification_architecture="Qwen3_5ForSequenceClassification",
+    video_timestamps=True,
+)
+SPECS = (QWEN2_5_VL, QWEN2_VL, QWEN3_VL, QWEN3_5)
 
 
 def spec_for(config: Mapping[str, Any], where: str) -> BackboneSpec:
@@ -120,7 +130,10 @@ class Backbone:
                 folder.path,
                 dtype=dtype,
                 device_map=device_map if device_map is not None else {"": device},
-                attn_implementation={"text_config": attention.NAME, "vision_config": vision},
+                attn_implementation={
+                    "text_config": attention.NAME if spec.packable else "sdpa",
+                    "vision_config": vision,
+                },
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,

@@ -23,7 +23,7 @@ PROMPT_TOKENS = 64
 ANSWER_TOKENS = (160, 200)
 SIDE = 896
 """Side of the made-up pictures in pixels: 32 × 32 visual tokens, and no resizing by anybody."""
-PUZZLES_PER_ROUND = 8
+PUZZLES_PER_ROUND = 8  # divides the thousand puzzles, so that no round wraps around
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,7 @@ def _made_up_group(answers: int, round_index: int, folder: Path) -> dict[str, An
 def _puzzle_groups(folder: Path, round_index: int) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (folder / "data.jsonl").read_text(encoding="utf-8").splitlines() if line]
     random.Random(0).shuffle(rows)
+    # The round before the first takes the last rows.
     start = round_index * PUZZLES_PER_ROUND % len(rows)
     groups = []
     for row in rows[start : start + PUZZLES_PER_ROUND]:

@@ -93,7 +93,7 @@ def _with_reasons(path: Path, reader: Callable[[Path], Iterator[Row | BadRow]]) 
             empty = False
             yield row
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+        raise InputError(f"{path}: cannot be read ({_one_line(error)})") from None
     if empty:
         raise InputError(f"{path}: no rows; the file is empty")
 
@@ -107,7 +107,7 @@ def _line_rows(path: Path) -> Iterator[Row | BadRow]:
         for number, line in enumerate(file, 1):
             where = f"{path}:{number}"
             try:
-                text = _decode(line, path, number)
+                text = _decode(line, path, number).rstrip("\r\n")
                 if text.strip():
                     yield _object(_parse(text, path, number), where, number)
             except InputError as error:
@@ -172,15 +172,20 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
     number = 0
     try:
-        # Without pre-buffering and with a read buffer, a row group is not held in memory as a whole.
+        # Without pre-buffering and with a read buffer, memory holds a page of each column, not a row group.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER) as file:
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
                 for data in batch.to_pylist():
                     number += 1
                     yield Row(where=f"{path}:row {number}", number=number, data=data)
     except pa.ArrowException as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a Parquet file that can be read, after row {number}: {reason}") from None
+        raise InputError(
+            f"{path}: not a Parquet file that can be read, after row {number}: {_one_line(error)}"
+        ) from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 class RowIds:

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, unquote_to_bytes
 
 from vlreward.errors import MediaError
 
@@ -35,8 +35,7 @@ def name_of(source: Any) -> str:
     if text[:5].lower() == "data:":
         return f"a data URI of {len(text):,} characters"
     if text[:4].lower() == "http" and is_uri(text):
-        parts = urlsplit(text)
-        text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        text = re.sub(r"://[^/?#]*@", "://", re.split(r"[?#]", text, maxsplit=1)[0])
     text = text.encode("unicode_escape").decode() if not text.isprintable() else text
     return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}… ({len(text):,} characters)"
 

@@ -17,9 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 when it did what was asked, 2 when the input, the options or the checkpoint are wrong (one line on stderr), 130
     when it was interrupted. Anything unforeseen keeps its traceback.
     """
-    from .parser import parse
-
     try:
+        from .parser import parse
+
         args = parse(sys.argv[1:] if argv is None else list(argv))
         code: int = args.run(args)
         sys.stdout.flush()

@@ -21,7 +21,7 @@ def rows(model: RewardModel, groups: Sequence[Group]) -> list[dict[str, Any]]:
     """``{"id", "probability", "rewards"}`` of each pair: the probability that the first answer is better."""
     for group in groups:
         if len(group) != 2:
-            raise InputError(f"compare needs two responses, got {len(group)}")
+            raise InputError(f"group {group.id!r}: compare needs two responses, got {len(group)}")
     rewards = model.score_groups(groups)
     return [
         {"id": group.id, "probability": probability(first - second), "rewards": [first, second]}

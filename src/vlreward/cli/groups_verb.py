@@ -123,6 +123,8 @@ class GroupsVerb:
         from .progress import Progress
 
         source, output = Path(args.file), Path(args.output)
+        if output.exists() and source.exists() and output.samefile(source):
+            raise ConfigError(f"{output}: is the input; write to another file")
         run = FileRun(
             source=source,
             output=output,

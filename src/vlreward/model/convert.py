@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -167,9 +168,11 @@ def _score_differences(folder: CheckpointFolder, written: Path, dtype: str, ques
     """
     before, after = _scores(folder.path, dtype, question), _scores(written, dtype, None)
     differences = [abs(a - b) for a, b in zip(before, after, strict=True)]
-    if not max(differences) <= TOLERANCE:
+    # max() alone would pass over a difference that is not a number.
+    worst = max(differences, key=lambda difference: (math.isnan(difference), difference))
+    if not worst <= TOLERANCE:
         raise CheckpointError(
-            f"{folder.name}: converted scores differ by up to {max(differences):.3g}, more than {TOLERANCE:g};"
+            f"{folder.name}: converted scores differ by up to {worst:.3g}, more than {TOLERANCE:g};"
             " nothing was written; please report this"
         )
     return differences

@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A machine that others share has slow moments; no test is about how long one example takes.
+settings.register_profile("shared-machine", deadline=None)
+settings.load_profile("shared-machine")
 
 # Before anything imports the hub client: a test that reaches for the network has a mistake in it.
 os.environ["HF_HUB_OFFLINE"] = "1"

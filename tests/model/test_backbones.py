@@ -185,9 +185,7 @@ def test_recurrent_layers_take_the_plain_path(recurrent: Path, monkeypatch: pyte
     processor = their_processor(recurrent)
     theirs = transformers.AutoModel.from_pretrained(recurrent, dtype=torch.float32).eval()
     for answer, reward in zip(answers, rewards, strict=True):
-        rendered = processor.apply_chat_template(
-            [*messages, {"role": "assistant", "content": answer}], tokenize=False
-        )
+        rendered = processor.apply_chat_template([*messages, {"role": "assistant", "content": answer}], tokenize=False)
         inputs = processor(text=[rendered], images=[messages[0]["content"][0]["image"]], return_tensors="pt")
         with torch.inference_mode():
             expected = float(read_head(model._source)(theirs(**inputs).last_hidden_state[0, -1:])[0])

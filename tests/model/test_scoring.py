@@ -98,9 +98,7 @@ def test_packed_equals_one_at_a_time(model: RewardModel, batch: list[Group]) -> 
 @given(batch=groups, budget=st.integers(1, 200))
 def test_the_pack_budget_does_not_change_scores(model: RewardModel, batch: list[Group], budget: int) -> None:
     whole = model.score_groups(batch)
-    small = RewardModel(
-        model.backbone, model.head, model.processor, settings=_with_budget(model, budget), source=None
-    )
+    small = RewardModel(model.backbone, model.head, model.processor, settings=_with_budget(model, budget), source=None)
     assert_close(small.score_groups(batch), whole)
 
 

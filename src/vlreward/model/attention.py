@@ -208,9 +208,7 @@ def tree_attention(
     return out_BHTD.transpose(1, 2).contiguous(), None
 
 
-def _blocks(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, tree: Tree
-) -> torch.Tensor:
+def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, tree: Tree) -> torch.Tensor:
     """Blocks merged by log-sum-exp. The CPU kernel returns it and takes grouped key heads as they are."""
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     out = torch.empty_like(query, dtype=torch.float32)

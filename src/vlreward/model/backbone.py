@@ -122,7 +122,9 @@ class Backbone:
         from transformers import AutoModel
 
         from . import attention
+        from .checkpoints import check_tensors
 
+        check_tensors(folder)
         spec = spec_for(folder.config, folder.name)
         vision = "sdpa" if device.type != "cuda" else _cuda_vision_attention()
         with quiet_transformers():
@@ -256,9 +258,7 @@ class Backbone:
         hidden_TD: torch.Tensor = output.last_hidden_state[0]
         return hidden_TD[last_S.to(hidden_TD.device)]
 
-    def _gather(
-        self, rows_TC: torch.Tensor, features: Mapping[int, Features]
-    ) -> tuple[torch.Tensor, Features | None]:
+    def _gather(self, rows_TC: torch.Tensor, features: Mapping[int, Features]) -> tuple[torch.Tensor, Features | None]:
         """Which tokens are visual, and their visual tokens in packed order."""
         import torch
 
@@ -295,22 +295,13 @@ class Features:
 
 
 def _check_loading(info: Mapping[str, Any], where: str) -> None:
-    """Refuse what transformers would initialise by chance or drop with a log line."""
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise CheckpointError(f"{where}: {_names(missing)} missing from the weights; the checkpoint is incomplete")
-    mismatched = sorted(str(entry) for entry in info["mismatched_keys"])
-    if mismatched:
-        raise CheckpointError(f"{where}: {_names(mismatched)} of another shape than config.json says")
-    known = ("lm_head.", "score.", "v_head.")
-    left_over = sorted(name for name in info["unexpected_keys"] if not name.startswith(known))
-    if left_over:
-        raise CheckpointError(f"{where}: {_names(left_over)} left over; no part of the backbone has that name")
-
-
-def _names(names: Sequence[str], most: int = 3) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more tensors"
+    """What transformers made of the tensors, which were all there by name and shape: none initialised, none dropped."""
+    heads = ("lm_head.", "score.", "v_head.")
+    dropped = [name for name in info["unexpected_keys"] if not name.startswith(heads)]
+    wrong = sorted({*info["missing_keys"], *map(str, info["mismatched_keys"]), *dropped})
+    if wrong:
+        names = ", ".join(wrong[:3]) + (" …" if len(wrong) > 3 else "")
+        raise CheckpointError(f"{where}: transformers did not load {names}; is its version one that was tested?")
 
 
 def _cuda_vision_attention() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,51 +21,57 @@ if TYPE_CHECKING:
 
 ModelT = TypeVar("ModelT", bound="RewardModel")
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
-def load(  # noqa: PLR0913 - the public signature is RewardModel.from_pretrained's
-    cls: type[ModelT],
-    path_or_id: str | Path,
-    *,
-    dtype: str | torch.dtype,
-    device: str | torch.device,
-    pixels: tuple[int | None, int | None],
-    hub: Mapping[str, Any],
-    device_map: Any,
-    question: Question | None,
-    media_limits: MediaLimits,
-    pack_tokens: int | None,
-) -> ModelT:
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """The options of `RewardModel.from_pretrained`, explained there."""
+
+    dtype: str | torch.dtype
+    device: str | torch.device
+    min_pixels: int | None
+    max_pixels: int | None
+    revision: str | None
+    local_files_only: bool
+    device_map: Any
+    question: Question | None
+    media_limits: MediaLimits
+    pack_tokens: int | None
+
+
+def load(cls: type[ModelT], path_or_id: str | Path, options: LoadOptions) -> ModelT:
     """What `RewardModel.from_pretrained` does; see there."""
     from .reward_model import Settings
 
-    folder = CheckpointFolder.open(path_or_id, **hub)
+    folder = CheckpointFolder.open(path_or_id, options.revision, options.local_files_only)
     spec = spec_for(folder.config, folder.name)
     _check_resize(folder)
-    head = read_head(folder, question=question)
-    where = choose_device(device)
+    head = read_head(folder, question=options.question)
+    device = choose_device(options.device)
     limits = read_pixel_limits(folder)
-    low = pixels[0] if pixels[0] is not None else limits.min_pixels
-    high = pixels[1] if pixels[1] is not None else limits.max_pixels
+    low = options.min_pixels if options.min_pixels is not None else limits.min_pixels
+    high = options.max_pixels if options.max_pixels is not None else limits.max_pixels
     # Everything small is read before the weights, so that what is wrong with it is said at once.
     tokenizer, template = _tokenizer(folder), _chat_template(folder)
-    media = MediaProcessor(_image_processor(folder), spec, min_pixels=low, max_pixels=high, limits=media_limits)
-    weights = choose_dtype(dtype, where, folder)
-    backbone = Backbone.load(folder, dtype=weights, device=where, device_map=device_map)
+    processor = _image_processor(folder)
+    media = MediaProcessor(processor, spec, min_pixels=low, max_pixels=high, limits=options.media_limits)
+    dtype = choose_dtype(options.dtype, device, folder)
+    backbone = Backbone.load(folder, dtype=dtype, device=device, device_map=options.device_map)
     context = int(folder.text_config.get("max_position_embeddings", 32_768))
-    processor = Processor(tokenizer, template, media, backbone, context)
     settings = Settings(
         model=str(path_or_id),
-        revision=hub.get("revision"),
+        revision=options.revision,
         dtype=str(backbone.dtype).removeprefix("torch."),
         device=str(backbone.device),
         min_pixels=low,
         max_pixels=high,
         resize=RESIZE,
-        pack_tokens=pack_budget(pack_tokens, backbone.device),
+        pack_tokens=pack_budget(options.pack_tokens, backbone.device),
     )
-    return cls(backbone, head.to(backbone.output_device), processor, settings=settings, source=folder)
+    texts = Processor(tokenizer, template, media, backbone, context)
+    return cls(backbone, head.to(backbone.output_device), texts, settings=settings, source=folder)
 
 
 _PACK_TOKENS = {"cpu": 8192, "cuda": 16_384}
@@ -115,6 +121,9 @@ def _check_resize(folder: CheckpointFolder) -> None:
 def _tokenizer(folder: CheckpointFolder) -> Any:
     from transformers import AutoTokenizer
 
+    # Without files transformers makes an empty tokenizer, and says nothing.
+    if not any((folder.path / name).is_file() for name in TOKENIZER_FILES):
+        raise CheckpointError(f"{folder.name}: no tokenizer; expected one of {', '.join(TOKENIZER_FILES)}")
     try:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)

@@ -157,6 +157,4 @@ class MediaProcessor:
         indices = list(range(len(medium.frames)))
         indices += [indices[-1]] * (medium.grid[0] * self._frames_per_patch - len(indices))
         depth = self._frames_per_patch
-        return [
-            (indices[i] + indices[i + depth - 1]) / 2 / medium.fps for i in range(0, len(indices), depth)
-        ]
+        return [(indices[i] + indices[i + depth - 1]) / 2 / medium.fps for i in range(0, len(indices), depth)]

@@ -89,7 +89,7 @@ class RewardModel:
         self._source = source
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # noqa: PLR0913 - the names that users know from transformers, and ours
         cls,
         path_or_id: str | Path,
         dtype: str | torch.dtype = "auto",
@@ -122,20 +122,21 @@ class RewardModel:
             CheckpointError: the folder is incomplete, broken or ambiguous; the tensor or file is named.
             UnsupportedError: the backbone is not supported.
         """
-        from .loading import load
+        from .loading import LoadOptions, load
 
-        return load(
-            cls,
-            path_or_id,
+        options = LoadOptions(
             dtype=dtype,
             device=device,
-            pixels=(min_pixels, max_pixels),
-            hub={"revision": revision, "local_files_only": local_files_only},
+            min_pixels=min_pixels,
+            max_pixels=max_pixels,
+            revision=revision,
+            local_files_only=local_files_only,
             device_map=device_map,
             question=question,
             media_limits=media_limits or MediaLimits(),
             pack_tokens=pack_tokens,
         )
+        return load(cls, path_or_id, options)
 
     @property
     def device(self) -> torch.device:
@@ -258,9 +259,7 @@ class RewardModel:
         many = 0
         for number, group in enumerate(groups):
             name = f"group {group.id!r}" if group.id is not None else f"groups[{number}]"
-            fresh = [
-                self.conversation(group, i, window.table, f"{name}: responses[{i}]") for i in range(len(group))
-            ]
+            fresh = [self.conversation(group, i, window.table, f"{name}: responses[{i}]") for i in range(len(group))]
             window.groups.append(group)
             window.conversations.extend(fresh)
             size += sum(map(len, fresh))
@@ -354,7 +353,9 @@ _SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]*_]*(?=\s)|[。！�
 
 def sentence_ends(text: str) -> list[int]:
     """Where each sentence of ``text`` ends, in characters; the last is the end of the text."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text) if text[: match.end()].strip()]
-    if ends and not text[ends[-1] :].strip():
-        ends.pop()
+    ends: list[int] = []
+    for match in _SENTENCE_END.finditer(text):
+        start = ends[-1] if ends else 0
+        if text[start : match.end()].strip() and text[match.end() :].strip():
+            ends.append(match.end())
     return [*ends, len(text)]

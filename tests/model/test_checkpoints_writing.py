@@ -171,6 +171,9 @@ def test_a_head_without_bias_becomes_a_value_head_with_a_bias_of_zero(checkpoint
     assert notes == (
         "there is no lm_head.weight, as in the source: loaders with an LM head make one up; scores do not use it",
     )
+    # And without one again: loaders that have none should not report it.
+    assert write(tmp_path / "out", tmp_path / "back", "sequence-classification") == ()
+    assert "score.bias" not in CheckpointFolder.open(tmp_path / "back").tensors
 
 
 def test_names_of_the_base_class_are_published_names_afterwards(folder: Path, tmp_path: Path):

@@ -106,8 +106,8 @@ def read_checked(info: TensorInfo, shape: tuple[int, ...]) -> Tensor:
 
     if info.shape != shape:
         raise CheckpointError(
-            f"{info.file}: {info.name} has shape {info.shape}, expected {shape}: one reward from the hidden size"
-            f" that config.json gives"
+            f"{info.file}: {info.name} has shape {info.shape}, expected {shape}; the head is of another model, or"
+            " config.json has another hidden_size"
         )
     tensor = read_tensor(info)
     if not tensor.is_floating_point():

@@ -55,9 +55,9 @@ def read(folder: CheckpointFolder) -> RewardHead:
         weight, bias = f"layers.{i}.weight", f"layers.{i}.bias"
         if weight not in found:
             raise CheckpointError(f"{path}: no {weight}; the head is incomplete")
-        outputs = 1 if i == count - 1 else found[weight].shape[0] if found[weight].shape else 0
-        bias_O = read_checked(found[bias], (outputs,)) if bias in found else None
-        layers.append((read_checked(found[weight], (outputs, inputs)), bias_O))
+        outputs = 1 if i == count - 1 else next(iter(found[weight].shape), 1)
+        weight_OI = read_checked(found[weight], (outputs, inputs))
+        layers.append((weight_OI, read_checked(found[bias], (outputs,)) if bias in found else None))
         inputs = outputs
     try:
         return RewardHead(layers, activation=metadata.get("activation", "silu"))

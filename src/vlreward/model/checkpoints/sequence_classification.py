@@ -51,16 +51,16 @@ def _check_labels(folder: CheckpointFolder) -> None:
 
 
 def write(head: RewardHead) -> HeadFiles:
-    """``score.weight`` (1, D) and, if the head has one, ``score.bias`` (1,)."""
+    """``score.weight`` (1, D) and, if the head has one that is not zero, ``score.bias`` (1,)."""
     tensors = head.tensors()
     if len(head.layers) != 1:
         raise UnsupportedError(
             f"a sequence classifier's score is one linear layer, this head has {len(head.layers)};"
             " write the form reward-head instead"
         )
-    if "layers.0.bias" not in tensors:
+    bias = tensors.get("layers.0.bias")
+    if bias is None or not bool(bias.any()):
         return HeadFiles(in_model={WEIGHT: tensors["layers.0.weight"]})
-    bias = tensors["layers.0.bias"]
     note = (
         f"score.bias ({bias.item():.6g}) is written; loaders whose class has no bias (transformers' generic one,"
         " ms-swift) drop it: their scores are all shifted by it, the order is unchanged"

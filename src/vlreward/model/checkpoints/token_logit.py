@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NAME = "token-logit"
 SIGN = f"a question in {METADATA}"
 LM_HEAD = "lm_head.weight"
+_TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model")
 
 
 def find(folder: CheckpointFolder) -> dict[str, TensorInfo]:
@@ -93,6 +94,9 @@ def lm_head(folder: CheckpointFolder) -> TensorInfo:
 def _token_ids(folder: CheckpointFolder, tokens: list[str]) -> list[int]:
     from transformers import AutoTokenizer
 
+    # Without files transformers makes an empty tokenizer, and says nothing.
+    if not any((folder.path / file).is_file() for file in _TOKENIZERS):
+        raise CheckpointError(f"{folder.path}: no tokenizer; expected one of {', '.join(_TOKENIZERS)}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError) as error:

@@ -238,10 +238,10 @@ def _read_back(partial: Path, form: Form, head: RewardHead) -> None:
     if found is not form:
         raise CheckpointError(f"{partial}: written as {form.NAME}, read as {found.NAME}")
     expected, read = head.tensors(), found.read(folder).tensors()
-    for name, tensor in read.items():
-        # A form whose class always has a bias holds a bias of zero for a head without.
-        wanted = expected.get(name, torch.zeros_like(tensor))
-        if not torch.equal(wanted, tensor):
+    for name in (*expected, *read):
+        # A form whose class always has a bias holds one of zero for a head without, and one that need not, none.
+        values = [tensors[name] for tensors in (expected, read) if name in tensors]
+        if not torch.equal(values[0], values[1] if len(values) > 1 else torch.zeros_like(values[0])):
             raise UnsupportedError(
                 f"the form {form.NAME} cannot hold this head ({head.describe()}): {name} does not read back the same;"
                 " write the form reward-head instead"

@@ -19,8 +19,13 @@ def test_every_error_is_one_of_ours() -> None:
 
 @pytest.mark.parametrize(
     ("name", "builtin"),
-    [("InputError", ValueError), ("MediaError", ValueError), ("LengthError", ValueError), ("ConfigError", ValueError)]
-    + [("MissingDependency", ImportError)],
+    [
+        ("InputError", ValueError),
+        ("MediaError", ValueError),
+        ("LengthError", ValueError),
+        ("ConfigError", ValueError),
+        ("MissingDependency", ImportError),
+    ],
 )
 def test_errors_are_also_what_callers_catch_already(name: str, builtin: type[Exception]) -> None:
     assert issubclass(getattr(errors, name), builtin)
@@ -44,7 +49,7 @@ def test_require_says_which_extra() -> None:
 def test_require_lets_a_broken_module_speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_part.py").write_text("import a_module_that_it_needs\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ModuleNotFoundError, match="a_module_that_it_needs") as caught:
+    with pytest.raises(ModuleNotFoundError, match=r"a_module_that_it_needs") as caught:
         require("broken_part", extra="video", purpose="this")
     assert not isinstance(caught.value, MissingDependency)
     assert "broken_part" not in sys.modules

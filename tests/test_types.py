@@ -169,12 +169,12 @@ class TestResponses:
         ],
     )
     def test_an_answer_ends_with_the_assistant(self, value: Any) -> None:
-        with pytest.raises(InputError, match="^here: a response must end in an assistant message, not 'user'$"):
+        with pytest.raises(InputError, match=r"^here: a response must end in an assistant message, not 'user'$"):
             parse_response(value, "here")
 
     @pytest.mark.parametrize("value", [None, 5, [], ()])
     def test_neither_text_nor_list(self, value: Any) -> None:
-        with pytest.raises(InputError, match="^here: expected text, a list of parts or a list of messages, got "):
+        with pytest.raises(InputError, match=r"^here: expected text, a list of parts or a list of messages, got "):
             parse_response(value, "here")
 
 
@@ -214,7 +214,7 @@ class TestGroup:
 def test_a_ranking_ranks_every_response() -> None:
     group = Group("q", ["a", "b"], id="7")
     assert Ranking(group=group, ranks=(0, 0)).margin is None
-    with pytest.raises(InputError, match="^group '7': 3 ranks for 2 responses$"):
+    with pytest.raises(InputError, match=r"^group '7': 3 ranks for 2 responses$"):
         Ranking(group=group, ranks=(0, 1, 2))
 
 

@@ -33,7 +33,9 @@ class _Handler(BaseHTTPRequestHandler):
         what = self.path.strip("/").partition("?")[0]
         if what.startswith("to-"):
             self.send_response(302)
-            self.send_header("Location", {"to-png": "/png", "to-ftp": "ftp://x/a", "to-file": "file:///etc/passwd"}[what])
+            self.send_header(
+                "Location", {"to-png": "/png", "to-ftp": "ftp://x/a", "to-file": "file:///etc/passwd"}[what]
+            )
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -72,7 +74,7 @@ def test_a_picture(server: str, path: str) -> None:
 
 
 def test_only_when_allowed(server: str) -> None:
-    with pytest.raises(MediaError, match="URLs are not fetched unless allowed"):
+    with pytest.raises(MediaError, match=r"URLs are not fetched unless allowed"):
         load_image(f"{server}/png")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -90,24 +91,24 @@ class TestErrors:
     def test_not_utf_8(self, lines: Lines) -> None:
         path = lines()
         path.write_bytes(b'\xef\xbb\xbf{"a": "\xc3\xbc"}\n{"a": "\xfc"}\n{"a": 3}\n')
-        with pytest.raises(
-            InputError, match=r"^pairs.jsonl:2: not UTF-8 at byte 8 \(0xfc\); save the file as UTF-8$"
-        ):
+        with pytest.raises(InputError, match=r"^pairs.jsonl:2: not UTF-8 at byte 8 \(0xfc\); save the file as UTF-8$"):
             list(read_rows(path))
         assert [row.where for row in scan_rows(path)] == ["pairs.jsonl:1", "pairs.jsonl:2", "pairs.jsonl:3"]
 
     def test_a_list_names_its_lines(self, lines: Lines) -> None:
         path = lines('[{"a": 1},\n {"a": }]', name="pairs.json")
-        with pytest.raises(InputError, match="^pairs.json:2: invalid JSON at column 8: Expecting value$"):
+        with pytest.raises(InputError, match=r"^pairs.json:2: invalid JSON at column 8: Expecting value$"):
             list(read_rows(path))
         path.write_bytes(b'[{"a": 1},\n {"a": "\xfc"}]')
         with pytest.raises(InputError, match=r"^pairs.json:2: not UTF-8 at byte 9 \(0xfc\); save the file as UTF-8$"):
             list(read_rows(path))
         path.write_text('[{"a": 1}, 5]')
-        with pytest.raises(InputError, match="^pairs.json:row 2: expected an object with keys, got int$"):
+        with pytest.raises(InputError, match=r"^pairs.json:row 2: expected an object with keys, got int$"):
             list(read_rows(path))
 
-    @pytest.mark.parametrize(("name", "text"), [("a.jsonl", ""), ("a.jsonl", "\n \n"), ("a.json", "[]"), ("a.json", "")])
+    @pytest.mark.parametrize(
+        ("name", "text"), [("a.jsonl", ""), ("a.jsonl", "\n \n"), ("a.json", "[]"), ("a.json", "")]
+    )
     def test_empty(self, lines: Lines, name: str, text: str) -> None:
         path = lines(name=name)
         path.write_text(text)
@@ -117,7 +118,7 @@ class TestErrors:
     def test_an_empty_table(self, lines: Lines) -> None:
         path = lines(name="a.parquet")
         pq.write_table(pa.table({"a": pa.array([], pa.int64())}), path)
-        with pytest.raises(InputError, match="^a.parquet: no rows; the file is empty$"):
+        with pytest.raises(InputError, match=r"^a.parquet: no rows; the file is empty$"):
             list(read_rows(path))
 
     @pytest.mark.parametrize("content", [b"", b"PAR1", b"no table at all", b"PAR1" + bytes(50) + b"PAR1"])
@@ -139,12 +140,12 @@ class TestErrors:
 
     def test_what_is_said_before_reading(self, lines: Lines, tmp_path: Path) -> None:
         lines({"a": 1})
-        with pytest.raises(InputError, match="^gone.jsonl: no such file$"):
+        with pytest.raises(InputError, match=r"^gone.jsonl: no such file$"):
             read_rows("gone.jsonl")
-        with pytest.raises(InputError, match="^pairs.csv: unknown kind of file; known: .jsonl, .ndjson, "):
+        with pytest.raises(InputError, match=r"^pairs.csv: unknown kind of file; known: .jsonl, .ndjson, "):
             read_rows("pairs.csv")
         (tmp_path / "folder.jsonl").mkdir()
-        with pytest.raises(InputError, match="^folder.jsonl: a folder; give a file$"):
+        with pytest.raises(InputError, match=r"^folder.jsonl: a folder; give a file$"):
             read_rows("folder.jsonl")
 
 
@@ -172,10 +173,11 @@ class TestMemory:
 
     def test_groups_stream_but_for_their_ids(self, large_file: Path) -> None:
         tracemalloc.start()
-        assert sum(1 for _ in read_groups(large_file)) == ROWS
+        rows = 15_000  # tracing is slow
+        assert sum(1 for _ in itertools.islice(read_groups(large_file), rows)) == rows
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 1_000_000 + 200 * ROWS
+        assert peak < 1_000_000 + 200 * rows
 
     def test_tables_stream(self, tmp_path: Path) -> None:
         # One row group of 64 MB that no compression makes smaller, in pages of a few rows.

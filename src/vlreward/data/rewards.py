@@ -115,16 +115,15 @@ class RewardWriter:
         if not resume:
             self._rows.unlink(missing_ok=True)
         elif self._rows is not self.path and not self._rows.exists() and self.path.exists():
-            write_rewards(self._rows, read_rewards(self.path))
+            write_rewards(self._rows, _iter_rewards(read_rows(self.path, allow_empty=True)))
         self.done: frozenset[str] = self._mend() if self._rows.exists() else frozenset()
         """Ids of the groups that were there at the start."""
         self._file: IO[bytes] = self._rows.open("ab")
 
     def _mend(self) -> frozenset[str]:
         _drop_torn_line(self._rows)
-        if self._rows.stat().st_size == 0:
-            return frozenset()
-        return frozenset(reward.id for reward in read_rewards(self._rows) if reward.id is not None)
+        rewards = _iter_rewards(read_rows(self._rows, allow_empty=True))
+        return frozenset(reward.id for reward in rewards if reward.id is not None)
 
     def write(self, reward: Reward) -> None:
         """Append one group's rewards."""
@@ -137,7 +136,7 @@ class RewardWriter:
             return
         self._file.close()
         if self._rows is not self.path:
-            write_rewards(self.path, read_rewards(self._rows) if self._rows.stat().st_size else ())
+            write_rewards(self.path, _iter_rewards(read_rows(self._rows, allow_empty=True)))
             self._rows.unlink()
 
     def __enter__(self) -> RewardWriter:

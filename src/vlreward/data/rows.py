@@ -40,19 +40,20 @@ class BadRow:
     """What is wrong with it; the message starts with ``where``."""
 
 
-def read_rows(path: str | Path) -> Iterator[Row]:
+def read_rows(path: str | Path, *, allow_empty: bool = False) -> Iterator[Row]:
     """Read a file of objects, row by row.
 
     Args:
         path: JSON lines (``.jsonl``, ``.ndjson``, also with ``.gz``), Parquet, or ``.json``, which holds JSON lines or
             one list. Only a list is read whole; of the others, memory holds a line or a few rows. Empty lines are
             skipped.
+        allow_empty: whether a file without rows is one; otherwise that is an error.
 
     Raises:
         InputError: at once when the file is missing or of an unknown kind; while reading when it is empty, a line is
             not UTF-8 or not JSON, or a row is not an object. The message starts with the file and line.
     """
-    return _good_rows(scan_rows(path))
+    return _good_rows(scan_rows(path, allow_empty=allow_empty))
 
 
 def _good_rows(rows: Iterator[Row | BadRow]) -> Iterator[Row]:
@@ -62,7 +63,7 @@ def _good_rows(rows: Iterator[Row | BadRow]) -> Iterator[Row]:
         yield row
 
 
-def scan_rows(path: str | Path) -> Iterator[Row | BadRow]:
+def scan_rows(path: str | Path, *, allow_empty: bool = False) -> Iterator[Row | BadRow]:
     """Like `read_rows`, for those who want to go on behind a row that is wrong.
 
     Raises:
@@ -72,7 +73,7 @@ def scan_rows(path: str | Path) -> Iterator[Row | BadRow]:
     reader = _reader_for(path)
     if not path.is_file():
         raise InputError(f"{path}: {'a folder; give a file' if path.is_dir() else 'no such file'}")
-    return _with_reasons(path, reader)
+    return _with_reasons(path, reader, allow_empty)
 
 
 def _reader_for(path: Path) -> Callable[[Path], Iterator[Row | BadRow]]:
@@ -86,8 +87,10 @@ def _reader_for(path: Path) -> Callable[[Path], Iterator[Row | BadRow]]:
     raise InputError(f"{path}: unknown kind of file; known: {', '.join(SUFFIXES)}")
 
 
-def _with_reasons(path: Path, reader: Callable[[Path], Iterator[Row | BadRow]]) -> Iterator[Row | BadRow]:
-    empty = True
+def _with_reasons(
+    path: Path, reader: Callable[[Path], Iterator[Row | BadRow]], allow_empty: bool
+) -> Iterator[Row | BadRow]:
+    empty = not allow_empty
     try:
         for row in reader(path):
             empty = False
@@ -221,10 +224,13 @@ def known_values(row: Row, known: Collection[str], ignore: Collection[str]) -> d
     """The row's values, without those that are null or to be ignored.
 
     Raises:
-        InputError: a key is not among ``known``; the message names the nearest one that is.
+        InputError: a key is not among ``known``, and the message names the nearest one that is; or the ``task`` is not
+            text.
     """
     values = {key: value for key, value in row.data.items() if value is not None and key not in ignore}
     for key in values:
         if key not in known:
             raise InputError(f"{row.where}: {describe_unknown(key, known)}")
+    if not isinstance(values.get("task", ""), str):
+        raise InputError(f"{row.where}: 'task' must be a string, got {values['task']!r:.60}")
     return values

@@ -63,7 +63,7 @@ def json_line(row: Mapping[str, Any], where: str) -> bytes:
     try:
         return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: cannot be written as JSON ({error})") from None
+        raise InputError(f"{where}: cannot be written ({error})") from None
 
 
 def write_groups(path: str | Path, groups: Iterable[Group]) -> int:
@@ -187,7 +187,12 @@ def _write_table(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     rows = iter(rows)
     with pq.ParquetWriter(path, schema) as writer:
         while batch := [_table_row(row) for row in itertools.islice(rows, _TABLE_BATCH)]:
-            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            try:
+                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            except (TypeError, ValueError):
+                for row in batch:
+                    json_line(row, f"group {row.get('id')!r}")  # says which one it is
+                raise
             count += len(batch)
     return count
 

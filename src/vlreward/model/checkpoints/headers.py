@@ -86,12 +86,14 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str
             raise CheckpointError(f"{path}: its header cannot be read: {error}; {_AGAIN}") from error
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: its header cannot be read: not an object; {_AGAIN}")
-    metadata = header.pop("__metadata__", None) or {}
+    metadata = header.pop("__metadata__", {})
     found = [_parse_entry(path, name, entry, 8 + length) for name, entry in header.items()]
     expected = max((info.start + info.size for info in found if info.start is not None), default=8 + length)
     if expected > size:
         raise CheckpointError(f"{path}: its header promises {expected:,} bytes, the file has {size:,}; {_AGAIN}")
-    return {info.name: info for info in sorted(found, key=lambda info: info.start or 0)}, dict(metadata)
+    return {info.name: info for info in sorted(found, key=lambda info: info.start or 0)}, metadata if isinstance(
+        metadata, dict
+    ) else {}
 
 
 def _parse_entry(path: Path, name: str, entry: Any, data_start: int) -> TensorInfo:

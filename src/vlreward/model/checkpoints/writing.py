@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import vlreward
 from vlreward.errors import CheckpointError, ConfigError, UnsupportedError
 from vlreward.model.backbone import BackboneSpec
 
@@ -88,7 +88,7 @@ def write_checkpoint(  # noqa: PLR0913 - each is a part of the checkpoint
             entries = [Entry.of_tensor(name, tensor) for name, tensor in files.in_file.items()]
             write_safetensors(partial / files.filename, entries, files.file_metadata)
         _write_config(source, partial, target, spec, state)
-        written = replace(metadata, vlreward_version=vlreward.__version__, form=target.NAME, question=head.question)
+        written = replace(metadata, vlreward_version=version("vlreward"), form=target.NAME, question=head.question)
         _write_limits(source, partial, written)
         written.write(partial)
         _read_back(partial, target, head)

@@ -78,12 +78,14 @@ class Timing:
             raise ScoresDiffer(f"{self.workload.name}: numbers of scores: { {k: len(v) for k, v in flat.items()} }")
         reference = next(iter(flat))
         for name, values in flat.items():
-            furthest = max(abs(a - b) for a, b in zip(values, flat[reference], strict=True))
-            self.difference = max(self.difference, furthest)
-            if not furthest <= tolerance:
+            differences = [abs(a - b) for a, b in zip(values, flat[reference], strict=True)]
+            # Asked of each, since the maximum of numbers and NaN may be a number.
+            if not all(difference <= tolerance for difference in differences):
                 raise ScoresDiffer(
-                    f"{self.workload.name}: {name} and {reference} differ by {furthest:.1e}; {tolerance:.0e} is allowed"
+                    f"{self.workload.name}: {name} and {reference} differ by {max(differences):.1e}; "
+                    f"{tolerance:.0e} is allowed"
                 )
+            self.difference = max(self.difference, *differences)
         everything = [value for values in flat.values() for value in values]
         self.spread = max(self.spread, max(everything) - min(everything))
 

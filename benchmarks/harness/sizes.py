@@ -129,7 +129,21 @@ RELEASED_7B = ModelSize(
     vision_intermediate=3420,
     vision_full_blocks=(7, 15, 23, 31),
 )
-# A sixth of the depth and under a third of the width: the largest that a machine of two cores times in an hour. The
+RELEASED_3B = ModelSize(
+    hidden=2048,
+    layers=36,
+    heads=16,
+    kv_heads=2,
+    intermediate=11008,
+    vocabulary=151936,
+    lm_head_rows=151936,
+    vision_hidden=1280,
+    vision_depth=32,
+    vision_heads=16,
+    vision_intermediate=3420,
+    vision_full_blocks=(7, 15, 23, 31),
+)
+# A fifth of the depth and under a third of the width: the largest that a machine of two cores times in an hour. The
 # vocabulary has the released ids, since a peer hard-codes them; the tower and the LM head's rows are chosen so that
 # they have the same shares of one conversation's work as in the 7B (harness/flops.py prints both).
 BENCH = ModelSize(

@@ -64,6 +64,22 @@ def _made_up_group(answers: int, round_index: int, folder: Path) -> dict[str, An
     }
 
 
+def mixed_groups(count: int, folder: Path, seed: int = 0) -> list[dict[str, Any]]:
+    """Groups of all kinds for checking that ways agree: none to two pictures of any size, one to six answers."""
+    choose = random.Random(seed)
+    groups = []
+    for number in range(count):
+        parts = []
+        for i in range(choose.randint(0, 2)):
+            picture = folder / f"mixed-{seed}-{number}-{i}.png"
+            draw(choose.randint(40, 600), choose.randint(40, 600), 100 * number + i).save(picture)
+            parts.append({"type": "image", "image": str(picture)})
+        parts.append({"type": "text", "text": words(choose.randint(5, 120), number)})
+        answers = [words(choose.randint(0, 150), 1000 * number + i) for i in range(choose.randint(1, 6))]
+        groups.append({"messages": [{"role": "user", "content": parts}], "responses": answers})
+    return groups
+
+
 def _puzzle_groups(folder: Path, round_index: int) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (folder / "data.jsonl").read_text(encoding="utf-8").splitlines() if line]
     random.Random(0).shuffle(rows)

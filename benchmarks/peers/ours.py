@@ -14,7 +14,9 @@ from vlreward import Group, RewardModel
 def load(request: dict[str, Any]) -> tuple[Score, dict[str, str]]:
     """The model, loaded, and how it scores."""
     torch.set_num_threads(request["threads"])
-    rm = RewardModel.from_pretrained(request["model"], dtype=request["dtype"], device="cpu")
+    rm = RewardModel.from_pretrained(
+        request["model"], dtype=request["dtype"], device=request["options"].get("device", "cpu")
+    )
 
     def score(groups: Groups) -> list[list[float]]:
         return rm.score_groups([Group(messages=group["messages"], responses=group["responses"]) for group in groups])

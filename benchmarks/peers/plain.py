@@ -15,12 +15,13 @@ def load(request: dict[str, Any]) -> tuple[Score, dict[str, str]]:
     torch.set_num_threads(request["threads"])
     dtype = getattr(torch, request["dtype"])
     processor = processor_of(request["model"])
-    model = Qwen2_5_VLModel.from_pretrained(request["model"], dtype=dtype, attn_implementation="sdpa").eval()
-    head = head_of(request["model"], dtype)
+    device = request["options"].get("device", "cpu")
+    model = Qwen2_5_VLModel.from_pretrained(request["model"], dtype=dtype, attn_implementation="sdpa").eval().to(device)
+    head = head_of(request["model"], dtype).to(device)
 
     @torch.no_grad()
     def score_one(group: dict[str, Any]) -> list[float]:
-        inputs = inputs_of(processor, group)
+        inputs = inputs_of(processor, group).to(device)
         states = model(**inputs, use_cache=False).last_hidden_state
         return last_tokens(head(states).squeeze(-1).float(), inputs["attention_mask"])
 

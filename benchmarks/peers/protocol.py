@@ -3,14 +3,14 @@
 A contestant is a process, so that loading is not timed, memory is its own, and it may run on another interpreter. It
 needs nothing but the standard library for this part. Requests::
 
-    {"do": "load", "model": folder, "dtype": "float32", "threads": 2, "options": {}}
+    {"do": "load", "model": folder, "dtype": "float32", "threads": 2, "options": {"device": "cpu"}}
     {"do": "score", "groups": [{"messages": [...], "responses": ["...", ...]}, ...]}
     {"do": "quit"}
 
 Answers hold ``error`` when something failed; the answer to ``load`` holds ``versions``, ``rest_bytes`` (held when
 loaded) and ``load_peak_bytes``; the answer to ``score`` holds ``scores`` (one list per group), ``seconds``
-(from messages to numbers, decoding the pictures included) and ``peak_bytes``: the most that the process held in memory
-while it scored.
+(from messages to numbers, decoding the pictures included), ``peak_bytes`` (the most that the process held in memory
+while it scored) and ``accelerator_peak_bytes`` (the same on the GPU, where there is one).
 """
 
 from __future__ import annotations
@@ -49,6 +49,12 @@ def reset_peak() -> None:
         return
 
 
+def _cuda() -> Any:
+    """The contestant's own ``torch.cuda`` when it uses one."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
 def serve(load: Load) -> None:
     """Answer requests until told to quit or until the asker is gone."""
     # Libraries print; what they print must not stand among the answers.
@@ -76,7 +82,11 @@ def serve(load: Load) -> None:
 
 def _timed(score: Score, groups: Groups) -> dict[str, Any]:
     reset_peak()
+    cuda = _cuda()
+    if cuda is not None:
+        cuda.reset_peak_memory_stats()
     start = time.perf_counter()
     scores = score(groups)
     seconds = time.perf_counter() - start
-    return {"scores": scores, "seconds": seconds, "peak_bytes": resident_bytes("VmHWM")}
+    answer = {"scores": scores, "seconds": seconds, "peak_bytes": resident_bytes("VmHWM")}
+    return answer | {"accelerator_peak_bytes": None if cuda is None else cuda.max_memory_allocated()}

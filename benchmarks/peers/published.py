@@ -31,12 +31,13 @@ def load(request: dict[str, Any]) -> tuple[Score, dict[str, str]]:
     torch.set_num_threads(request["threads"])
     dtype = getattr(torch, request["dtype"])
     processor = processor_of(request["model"])
-    model = load_model(request["model"], dtype)
-    head = head_of(request["model"], dtype)
+    device = request["options"].get("device", "cpu")
+    model = load_model(request["model"], dtype).to(device)
+    head = head_of(request["model"], dtype).to(device)
 
     @torch.no_grad()
     def score_one(group: dict[str, Any]) -> list[float]:
-        inputs = inputs_of(processor, group)
+        inputs = inputs_of(processor, group).to(device)
         output = model(**inputs, output_hidden_states=True, return_dict=True, use_cache=False)
         logits = output.logits
         if logits.dtype != torch.float32:

@@ -70,7 +70,7 @@ def require(module: str, *, extra: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or module.split(".")[0] != error.name.split(".")[0]:
+        if error.name is None or module.partition(".")[0] != error.name.partition(".")[0]:
             raise
         raise MissingDependency(f"{purpose} needs {error.name}: pip install 'vlreward[{extra}]'") from error
 

@@ -117,6 +117,28 @@ def test_long_packs_are_cut_into_blocks_without_masks_over_the_prompt() -> None:
     assert len(blocks) < 30, "short answers were not put together"
 
 
+def test_flex_tiles_skip_what_nobody_attends_to() -> None:
+    exit_T = long_exits()
+    mask = attention.flex_block_mask(torch.from_numpy(exit_T), torch.device("cpu"))
+    tile, length = attention._TILE, len(exit_T)
+    tiles = -(-length // tile)
+    pairs = np.zeros((tiles * tile, tiles * tile), dtype=bool)
+    pairs[:length, :length] = allowed(exit_T)
+    by_tile = pairs.reshape(tiles, tile, tiles, tile).transpose(0, 2, 1, 3)
+    marked = set()
+    for counts, indices, full in (
+        (mask.kv_num_blocks, mask.kv_indices, False),
+        (mask.full_kv_num_blocks, mask.full_kv_indices, True),
+    ):
+        for q in range(tiles):
+            for k in indices[0, 0, q, : counts[0, 0, q]].tolist():
+                marked.add((q, k))
+                assert not full or by_tile[q, k].all()
+    needed = {(q, k) for q in range(tiles) for k in range(tiles) if by_tile[q, k].any()}
+    assert needed <= marked
+    assert len(marked - needed) < 0.1 * tiles**2
+
+
 def test_gradients_take_a_differentiable_way() -> None:
     exit_T = exits([[1, 2, 3], [1, 2, 4], [1, 5]])
     q, k, v = (tensor.requires_grad_() for tensor in tensors(len(exit_T)))

@@ -38,6 +38,7 @@ _MASKED_PAIR = 1.15
 
 _DENSE_ROWS = 1024
 _FLEX_FROM = 2048
+_TILE = 128
 FLEX_BUCKET = 512
 
 
@@ -266,23 +267,48 @@ def _dense(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: f
 
 def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, tree: Tree) -> torch.Tensor:
     """Flex attention: the block mask skips what no query of a tile attends to. Compiled on CUDA, eager elsewhere."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    device, length = query.device, query.shape[2]
-
-    def make() -> Any:
-        exit_T = tree.exit_T.to(device)
-
-        def allowed(_b: torch.Tensor, _h: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-            return (k <= q) & (q < exit_T[k])
-
-        return create_block_mask(allowed, None, None, length, length, device=str(device))
-
-    block_mask = tree.once(("flex", device), make)
+    device = query.device
+    block_mask = tree.once(("flex", device), lambda: flex_block_mask(tree.exit_T, device))
     result: torch.Tensor = _flex_function(device)(
         query, key, value, block_mask=block_mask, scale=scale, enable_gqa=True
     )
     return result
+
+
+def flex_block_mask(exit_T: torch.Tensor, device: torch.device) -> Any:
+    """Flex attention's tiles, found from ``exit`` by tile: no mask of all pairs is ever made.
+
+    A tile of keys matters to a later tile of queries when some key's subtree reaches its start, and needs no mask when
+    every key's subtree reaches its end. A tile matters to itself, with a mask.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    length = len(exit_T)
+    tiles = -(-length // _TILE)
+    padded = torch.nn.functional.pad(exit_T, (0, tiles * _TILE - length)).view(tiles, _TILE)
+    least, most = padded.amin(1), padded.amax(1)
+    q, k = torch.arange(tiles)[:, None], torch.arange(tiles)[None, :]
+    full_QK = (k < q) & (least >= (q + 1) * _TILE)
+    some_QK = ((k < q) & (most > q * _TILE) & ~full_QK) | (k == q)
+    on_device = exit_T.to(device)
+
+    def allowed(_b: torch.Tensor, _h: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        return (k <= q) & (q < on_device[k])
+
+    return BlockMask.from_kv_blocks(
+        *_tile_lists(some_QK, device),
+        *_tile_lists(full_QK, device),
+        BLOCK_SIZE=_TILE,
+        mask_mod=allowed,
+        seq_lengths=(length, length),
+    )
+
+
+def _tile_lists(tiles_QK: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each tile of queries, how many tiles of keys are marked, and which, marked ones first; int32."""
+    counts = tiles_QK.sum(1, dtype=torch.int32)
+    indices = tiles_QK.to(torch.int8).argsort(dim=1, descending=True, stable=True).to(torch.int32)
+    return counts[None, None].to(device), indices[None, None].contiguous().to(device)
 
 
 _COMPILED: dict[str, Callable[..., Any]] = {}

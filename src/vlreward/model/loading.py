@@ -13,6 +13,7 @@ from vlreward.errors import CheckpointError, ConfigError, UnsupportedError
 
 from .backbone import Backbone, quiet_transformers, spec_for
 from .checkpoints import CheckpointFolder, Question, read_head, read_metadata, read_pixel_limits
+from .checkpoints.tokenizer import read_tokenizer
 from .media import RESIZE, MediaProcessor
 from .processing import Processor
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 ModelT = TypeVar("ModelT", bound="RewardModel")
 
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
@@ -54,7 +54,7 @@ def load(cls: type[ModelT], path_or_id: str | Path, options: LoadOptions) -> Mod
     low = options.min_pixels if options.min_pixels is not None else limits.min_pixels
     high = options.max_pixels if options.max_pixels is not None else limits.max_pixels
     # Everything small is read before the weights, so that what is wrong with it is said at once.
-    tokenizer, template = _tokenizer(folder), _chat_template(folder)
+    tokenizer, template = read_tokenizer(folder), _chat_template(folder)
     processor = _image_processor(folder)
     media = MediaProcessor(processor, spec, min_pixels=low, max_pixels=high, limits=options.media_limits)
     dtype = choose_dtype(options.dtype, device, folder)
@@ -116,19 +116,6 @@ def _check_resize(folder: CheckpointFolder) -> None:
     resize = read_metadata(folder).resize
     if resize not in (None, RESIZE):
         raise UnsupportedError(f"{folder.name}: vlreward.json asks for the {resize} resize; only {RESIZE} is supported")
-
-
-def _tokenizer(folder: CheckpointFolder) -> Any:
-    from transformers import AutoTokenizer
-
-    # Without files transformers makes an empty tokenizer, and says nothing.
-    if not any((folder.path / name).is_file() for name in TOKENIZER_FILES):
-        raise CheckpointError(f"{folder.name}: no tokenizer; expected one of {', '.join(TOKENIZER_FILES)}")
-    try:
-        with quiet_transformers():
-            return AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder.name}: the tokenizer cannot be read: {_first_line(error)}") from error
 
 
 def _image_processor(folder: CheckpointFolder) -> Any:

@@ -16,6 +16,7 @@ from .form import HeadFiles, language_model_config
 from .headers import TensorInfo, read_rows
 from .metadata import METADATA, read_metadata
 from .question import Question
+from .tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 NAME = "token-logit"
 SIGN = f"a question in {METADATA}"
 LM_HEAD = "lm_head.weight"
-_TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model")
 
 
 def find(folder: CheckpointFolder) -> dict[str, TensorInfo]:
@@ -92,16 +92,7 @@ def lm_head(folder: CheckpointFolder) -> TensorInfo:
 
 
 def _token_ids(folder: CheckpointFolder, tokens: list[str]) -> list[int]:
-    from transformers import AutoTokenizer
-
-    # Without files transformers makes an empty tokenizer, and says nothing.
-    if not any((folder.path / file).is_file() for file in _TOKENIZERS):
-        raise CheckpointError(f"{folder.path}: no tokenizer; expected one of {', '.join(_TOKENIZERS)}")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"{folder.path}: the tokenizer cannot be read: {reason}") from error
+    tokenizer = read_tokenizer(folder)
     ids = []
     for token in tokens:
         pieces = tokenizer.encode(token, add_special_tokens=False)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+_LONGEST_TEXT = 200
+
 
 def on_terminal() -> bool:
     """Whether a person reads our output."""
@@ -33,7 +35,7 @@ def reward_table(
     Args:
         labels: the first column.
         rewards: the numbers; only their order is meaningful, so the bars start at the worst.
-        texts: the last column, cut to the width that is left.
+        texts: the last column; long ones are cut.
         header: names of the first and the last column.
     """
     from rich import box
@@ -44,13 +46,13 @@ def reward_table(
     table.add_column(header[0], justify="right", no_wrap=True)
     table.add_column("reward", justify="right", no_wrap=True)
     if len(rewards) > 1:
-        table.add_column("", ratio=1, min_width=8, max_width=24)
-    table.add_column(header[1], ratio=3, no_wrap=True, overflow="ellipsis")
+        table.add_column("", ratio=1, min_width=8, max_width=20)
+    table.add_column(header[1], ratio=4, overflow="fold")
     best = max(rewards)
     for label, reward, text in zip(labels, rewards, texts, strict=True):
         number = Styled(f"{reward:+.3f}", style="bold" if reward == best else "")
         bars = [_bar(reward, min(rewards), best)] if len(rewards) > 1 else []
-        table.add_row(Styled(label), number, *bars, Styled(text))
+        table.add_row(Styled(label), number, *bars, Styled(_shorten(text)))
     return table
 
 
@@ -60,6 +62,10 @@ def _bar(reward: float, worst: float, best: float) -> RenderableType:
     # The worst keeps a stump, so that it does not look as if it were missing.
     share = 1.0 if best == worst else 0.02 + 0.98 * (reward - worst) / (best - worst)
     return Bar(size=1.0, begin=0.0, end=share, color="green" if reward == best else "cyan")
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1].rstrip() + "…"
 
 
 def one_line(response: Response) -> str:

@@ -66,6 +66,9 @@ def measure(checkpoint: Path, folder: Path, threads: int) -> dict[str, Any]:
         "peak_bytes": peak,
         "peak_bytes_of_loading": process.load_peak_bytes,
         "peak_bytes_of_scoring": answer["peak_bytes"],
+        # Weights that stay mapped from the file are counted in the peak; the system may drop and read them again.
+        "bytes_when_loaded": process.rest_bytes,
+        "of_these_mapped_from_files": process.rest_file_bytes,
         "peak_in_checkpoints": round(peak / on_disk, 4),
         "bound": BOUND,
         "seconds_to_load": round(loaded, 1),

@@ -33,8 +33,8 @@ from harness.workload import Workload, shape_of, standard_workloads
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("VLREWARD_SHARED", PROJECT.parent / "shared"))
 RESULT = PROJECT / "benchmarks" / "results" / "score.json"
-# Most that two contestants may differ on one conversation. Measured in float32 on the full run's model: 2e-5.
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.3}
+# Most that two contestants may differ on one conversation, whose scores spread over one. Measured 5e-6 in float32.
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.15}
 
 
 def parse() -> argparse.Namespace:

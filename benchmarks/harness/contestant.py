@@ -64,6 +64,7 @@ class Process:
         loaded = self._ask({"do": "load", "options": {}} | load)
         self.versions: dict[str, str] = loaded["versions"]
         self.rest_bytes: int | None = loaded["rest_bytes"]
+        self.rest_file_bytes: int | None = loaded["rest_file_bytes"]
         self.load_peak_bytes: int | None = loaded["load_peak_bytes"]
 
     def score(self, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Timing:
             if not all(difference <= tolerance for difference in differences):
                 raise ScoresDiffer(
                     f"{self.workload.name}: {name} and {reference} differ by {max(differences):.1e}; "
-                    f"{tolerance:.0e} is allowed"
+                    f"{tolerance:g} is allowed"
                 )
             self.difference = max(self.difference, *differences)
         everything = [value for values in flat.values() for value in values]
@@ -125,7 +125,7 @@ def _compare(setup: Setup, timing: Timing, processes: dict[str, Process]) -> Non
     timing.note_scores(scores, setup.tolerance)
     print(
         f"{timing.workload.name}: scores of {', '.join(scores)} differ by at most {timing.difference:.1e} "
-        f"(spread {timing.spread:.2f}, allowed {setup.tolerance:.0e})",
+        f"(spread {timing.spread:.2f}, allowed {setup.tolerance:g})",
         flush=True,
     )
 

@@ -7,10 +7,11 @@ needs nothing but the standard library for this part. Requests::
     {"do": "score", "groups": [{"messages": [...], "responses": ["...", ...]}, ...]}
     {"do": "quit"}
 
-Answers hold ``error`` when something failed; the answer to ``load`` holds ``versions``, ``rest_bytes`` (held when
-loaded) and ``load_peak_bytes``; the answer to ``score`` holds ``scores`` (one list per group), ``seconds``
-(from messages to numbers, decoding the pictures included), ``peak_bytes`` (the most that the process held in memory
-while it scored) and ``accelerator_peak_bytes`` (the same on the GPU, where there is one).
+Answers hold ``error`` when something failed. The answer to ``load`` holds ``versions``, ``rest_bytes`` (held when
+loaded), ``rest_file_bytes`` (the part of it that is pages of files) and ``load_peak_bytes``. The answer to ``score``
+holds ``scores`` (one list per group), ``seconds`` (from messages to numbers, decoding the pictures included),
+``peak_bytes`` (the most that the process held in memory while it scored) and ``accelerator_peak_bytes`` (the same on
+the GPU, where there is one).
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def serve(load: Load) -> None:
                 score, versions = load(request)
                 answer: dict[str, Any] = {"versions": versions}
                 answer |= {"rest_bytes": resident_bytes(), "load_peak_bytes": resident_bytes("VmHWM")}
+                answer["rest_file_bytes"] = resident_bytes("RssFile")
             else:
                 assert score is not None, "score before load"
                 answer = _timed(score, request["groups"])

@@ -121,7 +121,7 @@ class _Shards:
         if len(self._files) == 1:
             (self._folder / "part-00000.safetensors").rename(self._folder / "model.safetensors")
             return
-        weight_map = {}
+        weight_map: dict[str, str] = {}
         for i, names in enumerate(self._files):
             final = f"model-{i + 1:05d}-of-{len(self._files):05d}.safetensors"
             (self._folder / f"part-{i:05d}.safetensors").rename(self._folder / final)

@@ -12,7 +12,7 @@ import transformers
 
 from vlreward import Group, RewardModel
 from vlreward.errors import CheckpointError, InputError, LengthError, MediaError, UnsupportedError
-from vlreward.model.backbone import spec_for
+from vlreward.model.backbone import Backbone, spec_for, text_after_video
 from vlreward.model.checkpoints import read_head
 from vlreward.model.packing import Column
 from vlreward.model.processing import MediaTable
@@ -190,6 +190,45 @@ def test_recurrent_layers_take_the_plain_path(recurrent: Path, monkeypatch: pyte
         with torch.inference_mode():
             expected = float(read_head(model._source)(theirs(**inputs).last_hidden_state[0, -1:])[0])
         assert reward == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("version", "rule"),
+    [
+        (None, "last"),
+        ("4.51.3", "last"),
+        ("5.2.0", "last"),
+        ("5.3.0", "frame"),
+        ("5.19.0.dev0", "frame"),
+        ("6.0", "frame"),
+    ],
+)
+def test_the_position_behind_a_video_is_that_of_the_makers_library(version: str | None, rule: str) -> None:
+    assert text_after_video({"transformers_version": version}) == rule
+
+
+def test_text_goes_on_behind_the_last_position_of_a_video(model: RewardModel) -> None:
+    """Qwen's definition: the first position behind a video is one more than the largest in it, on any axis."""
+    frames = [picture((56, 56), seed) for seed in range(10)]
+    parts = [text("a"), {"type": "video", "video": frames, "fps": 0.5}, text("b"), image((56, 84), 1), text("c")]
+    table = MediaTable()
+    rows = model.conversation(Group(ask(*parts), ["d"]), 0, table, "here").rows_TC
+    media = [table.media[index] for index in dict.fromkeys(rows[rows[:, Column.MEDIUM] >= 0, Column.MEDIUM].tolist())]
+    backbone = model.backbone
+    assert backbone.text_after_video == "frame", "the fixture is written by a transformers of that rule"
+    theirs = backbone.positions(rows[:, Column.ID], media)
+    published = Backbone(backbone.model, backbone.spec, text_after_video="last").positions(rows[:, Column.ID], media)
+    shift, expected = 0, theirs.copy()
+    for t in range(1, len(expected)):
+        behind = rows[t - 1, Column.ID] == backbone.video_token_id != rows[t, Column.ID]
+        if behind:
+            shift += expected[:t].max() + 1 - (theirs[t, 0] + shift)
+        expected[t] = theirs[t] + shift
+    np.testing.assert_array_equal(published, expected)
+    if model.backbone.spec.video_timestamps:
+        np.testing.assert_array_equal(published, theirs)
+    else:
+        assert (published[-1] > theirs[-1]).all()
 
 
 def test_only_declared_backbones_are_taken() -> None:

@@ -6,10 +6,11 @@ A backbone is a vision tower, a projector (the merger) and a causal language mod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vlreward.errors import CheckpointError, UnsupportedError
 
@@ -99,6 +100,29 @@ def spec_for(config: Mapping[str, Any], where: str) -> BackboneSpec:
     raise UnsupportedError(f"{where}: backbone {model_type!r} is not supported; known: {known}")
 
 
+TextAfterVideo: TypeAlias = Literal["last", "frame"]
+
+
+def text_after_video(config: Mapping[str, Any]) -> TextAfterVideo:
+    """Where the positions of the text behind a video go on, for the makers of a checkpoint.
+
+    ``last``: after the last position of the video, on any axis. That is how Qwen2-VL and Qwen2.5-VL are defined, and
+    what transformers did until 5.2. ``frame``: after the larger side of a frame, which transformers does since 5.3; a
+    video that reaches farther in time than in space then overlaps the text behind it. Tools train by the rule of the
+    transformers they run on, and ``transformers_version`` in config.json says which that was.
+    """
+    numbers = re.findall(r"\d+", str(config.get("transformers_version") or ""))[:2]
+    version = tuple(int(number) for number in numbers)
+    return "frame" if version >= (5, 3) else "last"
+
+
+def _ends_of_runs(marked_T: Any) -> list[int]:
+    """Where runs of true values end, but for one that ends the array."""
+    import numpy as np
+
+    return (np.flatnonzero(marked_T[:-1] & ~marked_T[1:]) + 1).tolist()
+
+
 class Backbone:
     """A loaded vision tower, projector and language model, without an LM head.
 
@@ -106,8 +130,8 @@ class Backbone:
     ``D`` hidden size.
     """
 
-    def __init__(self, model: Any, spec: BackboneSpec) -> None:
-        self.model, self.spec = model, spec
+    def __init__(self, model: Any, spec: BackboneSpec, *, text_after_video: TextAfterVideo = "last") -> None:
+        self.model, self.spec, self.text_after_video = model, spec, text_after_video
         self.config = model.config
         self.image_token_id, self.video_token_id = int(self.config.image_token_id), int(self.config.video_token_id)
 
@@ -145,7 +169,8 @@ class Backbone:
             # A sum is not finite if any of its terms is not, and needs no memory beside the tensor.
             if not torch.isfinite(parameter.detach().sum(dtype=torch.float32)):
                 raise CheckpointError(f"{folder.name}: tensor {name} holds NaN or infinite values")
-        return cls(model.eval(), spec)
+        _embed_patches_by_product(model.visual.patch_embed)
+        return cls(model.eval(), spec, text_after_video=text_after_video(folder.config))
 
     @property
     def device(self) -> torch.device:
@@ -166,10 +191,18 @@ class Backbone:
         return dtype
 
     def positions(self, ids_T: IntArray, media: Sequence[Medium]) -> IntArray:
-        """M-RoPE positions ``(T, 3)`` of one conversation, by the backbone's own ``get_rope_index``."""
+        """M-RoPE positions ``(T, 3)`` of one conversation.
+
+        They are those of the backbone's own ``get_rope_index``, but for the text behind a video; see
+        `text_after_video`.
+        """
         positions_31T, _ = self.model.get_rope_index(**self._layout(ids_T, media))
-        result: IntArray = positions_31T[:, 0].numpy().T
-        return result
+        positions_T3: IntArray = positions_31T[:, 0].numpy().T
+        if self.text_after_video == "last":
+            positions_T3 = positions_T3.copy()
+            for end in _ends_of_runs(ids_T == self.video_token_id):
+                positions_T3[end:] += positions_T3[:end].max() + 1 - positions_T3[end, 0]
+        return positions_T3
 
     def _layout(self, ids_T: IntArray, media: Sequence[Medium]) -> dict[str, Any]:
         """What transformers wants to know of one conversation beside its pixels, on the CPU."""
@@ -200,6 +233,7 @@ class Backbone:
         import torch
 
         inputs = self._layout(ids_T, media)
+        inputs["position_ids"] = torch.from_numpy(self.positions(ids_T, media).T[:, None].copy())
         for kind, name in (("image", "pixel_values"), ("video", "pixel_values_videos")):
             found = [p for medium, p in zip(media, patches, strict=True) if medium.kind == kind]
             if found:
@@ -292,6 +326,23 @@ class Features:
     def nbytes(self) -> int:
         """Memory of all tensors, bytes."""
         return sum(tensor.nbytes for tensor in (self.tokens_VD, *self.deepstack))
+
+
+def _embed_patches_by_product(patch_embed: Any) -> None:
+    """Embed patches with one matrix product: the convolution's kernel covers exactly one patch, so the two are equal.
+
+    Measured on two cores: 3 to 5 times faster than the convolution, in float32 and bfloat16.
+    """
+    import torch
+
+    if hasattr(patch_embed, "_hf_hook"):  # accelerate moves this module's weights around its own forward
+        return
+
+    def forward(patches_NP: torch.Tensor) -> torch.Tensor:
+        kernel, bias = patch_embed.proj.weight, patch_embed.proj.bias
+        return torch.nn.functional.linear(patches_NP.to(kernel.dtype), kernel.flatten(1), bias)
+
+    patch_embed.forward = forward
 
 
 def _check_loading(info: Mapping[str, Any], where: str) -> None:

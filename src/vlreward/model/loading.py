@@ -69,6 +69,7 @@ def load(cls: type[ModelT], path_or_id: str | Path, options: LoadOptions) -> Mod
         max_pixels=high,
         resize=RESIZE,
         pack_tokens=pack_budget(options.pack_tokens, backbone.device),
+        text_after_video=backbone.text_after_video,
     )
     texts = Processor(tokenizer, template, media, backbone, context)
     return cls(backbone, head.to(backbone.output_device), texts, settings=settings, source=folder)

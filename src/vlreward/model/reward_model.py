@@ -76,6 +76,8 @@ class Settings:
     """The resize backend."""
     pack_tokens: int
     """Token budget of a pack."""
+    text_after_video: str
+    """Where positions go on behind a video; see `vlreward.model.backbone.text_after_video`."""
 
 
 class RewardModel:

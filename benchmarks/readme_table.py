@@ -1,6 +1,7 @@
-"""Write the README's speed table from ``benchmarks/results/score.json``; ``--check`` only says whether it is that.
+"""Write the README's figures from ``benchmarks/results``; ``--check`` only says whether they are those.
 
-The block stands between two markers, so that no figure in the README is typed by hand.
+They stand between two markers, so that none is typed by hand: the table of ``score.json``, and the peak memory of
+``memory_7b.json``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = PROJECT / "README.md"
-RESULT = PROJECT / "benchmarks" / "results" / "score.json"
+RESULTS = PROJECT / "benchmarks" / "results"
 BEGIN, END = "<!-- speed: written by benchmarks/readme_table.py -->", "<!-- end of speed -->"
 NAMES = {
     "published": "published procedure",
@@ -23,11 +24,22 @@ NAMES = {
 }
 
 
-def block(result: dict[str, Any] | None) -> str:
-    """The README's block for a result of ``benchmarks/score.py``; for none, where the figures will come from."""
-    if result is None:
-        return f"{BEGIN}\nNo figures yet: `make bench` makes them.\n{END}"
-    return "\n".join([BEGIN, "", *_table(result["workloads"]), "", _how(result), END])
+def block(speed: dict[str, Any] | None, memory: dict[str, Any] | None) -> str:
+    """The README's block for the results of ``score.py`` and ``memory_7b.py``, as far as they are there."""
+    lines = ["No figures yet: `make bench` makes them."]
+    if speed is not None:
+        lines = ["", *_table(speed["workloads"]), "", _how(speed)]
+    if memory is not None:
+        lines += ["", _memory(memory)]
+    return "\n".join([BEGIN, *lines, END])
+
+
+def _memory(result: dict[str, Any]) -> str:
+    return (
+        f"Loading a full-size random 7B in bfloat16 and scoring one picture took at its peak "
+        f"{result['peak_in_checkpoints']:.2f} × the checkpoint's {result['checkpoint_bytes'] / 1e9:.1f} GB "
+        f"(`benchmarks/memory_7b.py`, {result['machine']['date']})."
+    )
 
 
 def _table(workloads: list[dict[str, Any]]) -> list[str]:
@@ -63,8 +75,8 @@ def _how(result: dict[str, Any]) -> str:
     return f"{text}; {versions}." if versions else f"{text}."
 
 
-def replaced(readme: str, result: dict[str, Any] | None) -> str:
-    """The README with its block for this result.
+def replaced(readme: str, block: str) -> str:
+    """The README with this block in the place of its own.
 
     Raises:
         SystemExit: the markers are not there, once each.
@@ -72,7 +84,12 @@ def replaced(readme: str, result: dict[str, Any] | None) -> str:
     if readme.count(BEGIN) != 1 or readme.count(END) != 1:
         raise SystemExit(f"{README.name}: needs the two markers once each: {BEGIN} and {END}")
     before, rest = readme.split(BEGIN)
-    return before + block(result) + rest.split(END)[1]
+    return before + block + rest.split(END)[1]
+
+
+def _read(name: str) -> dict[str, Any] | None:
+    path = RESULTS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def main() -> int:
@@ -80,12 +97,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the README differs")
     check = parser.parse_args().check
-    result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else None
     before = README.read_text(encoding="utf-8")
-    after = replaced(before, result)
+    after = replaced(before, block(_read("score.json"), _read("memory_7b.json")))
     if check:
         if before != after:
-            print("README.md does not show benchmarks/results/score.json: run benchmarks/readme_table.py")
+            print("README.md does not show benchmarks/results: run benchmarks/readme_table.py")
         return int(before != after)
     README.write_text(after, encoding="utf-8")
     return 0

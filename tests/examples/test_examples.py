@@ -81,7 +81,4 @@ def test_demo(root: Path, tmp_path: Path) -> None:
         "balloons.png",
         "village.png",
     }
-    shown = [line for line in first.splitlines() if "answers to 3" not in line]
-    again = run(root / "examples" / "demo.py", "--seed", 5, cwd=tmp_path)
-    assert shown == [line for line in again.splitlines() if "answers to 3" not in line]
     assert "vlreward rank --model build/demo/model" in first.splitlines()[-1]

@@ -139,14 +139,35 @@ def test_flex_tiles_skip_what_nobody_attends_to() -> None:
     assert len(marked - needed) < 0.1 * tiles**2
 
 
-def test_gradients_take_a_differentiable_way() -> None:
-    exit_T = exits([[1, 2, 3], [1, 2, 4], [1, 5]])
-    q, k, v = (tensor.requires_grad_() for tensor in tensors(len(exit_T)))
-    out, _ = tree_attention(torch.nn.Module(), q, k, v, None, tree=Tree.build(exit_T, q.device))
-    expected = torch.autograd.grad(reference(q, k, v, exit_T).square().sum(), (q, k, v))
-    found = torch.autograd.grad(out.square().sum(), (q, k, v))
+@pytest.mark.parametrize("method", ["blocks", "dense"])
+@pytest.mark.parametrize("dear", [False, True])
+@settings(max_examples=25)
+@given(tokens=conversations)
+def test_gradients_equal_those_of_a_dense_softmax(tokens: list[list[int]], method: Method, dear: bool) -> None:
+    exit_T = exits(tokens)
+    q, k, v = (tensor.double().requires_grad_() for tensor in tensors(len(exit_T)))
+    weights = torch.randn(1, len(exit_T), HEADS, SIZE, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if dear:
+            split_always(monkeypatch)
+        tree = Tree.build(exit_T, q.device, method)
+    out, _ = tree_attention(torch.nn.Module(), q, k, v, None, tree=tree)
+    found = torch.autograd.grad((out * weights).sum(), (q, k, v))
+    expected = torch.autograd.grad((reference(q, k, v, exit_T) * weights).sum(), (q, k, v))
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other.float(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)  # measured 4e-15
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.bfloat16, 6e-2)])
+def test_gradients_of_a_long_pack(dtype: torch.dtype, tolerance: float) -> None:
+    exit_T = long_exits()
+    q, k, v = (tensor.to(dtype).requires_grad_() for tensor in tensors(len(exit_T)))
+    out, _ = tree_attention(torch.nn.Module(), q, k, v, None, tree=Tree.build(exit_T, q.device, "blocks"))
+    found = torch.autograd.grad(out.double().square().sum(), (q, k, v))
+    expected = torch.autograd.grad(reference(q, k, v, exit_T).square().sum(), (q, k, v))
+    for one, other in zip(found, expected, strict=True):
+        scale = other.abs().max().double()
+        torch.testing.assert_close(one.double() / scale, other.double() / scale, atol=tolerance, rtol=0)
 
 
 def test_without_a_tree_attention_is_plain_causal() -> None:

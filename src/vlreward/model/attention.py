@@ -200,8 +200,8 @@ def tree_attention(
         )
         return output
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if tree.method == "blocks" and not (torch.is_grad_enabled() and query.requires_grad):
-        out_BHTD = _blocks(query, key, value, scale, tree)
+    if tree.method == "blocks":
+        out_BHTD: torch.Tensor = _BlockAttention.apply(query, key, value, tree, scale)  # type: ignore[no-untyped-call]
     elif tree.method == "flex":
         out_BHTD = _flex(query, key, value, scale, tree)
     else:
@@ -209,30 +209,67 @@ def tree_attention(
     return out_BHTD.transpose(1, 2).contiguous(), None
 
 
-def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, tree: Tree) -> torch.Tensor:
-    """Blocks merged by log-sum-exp. The CPU kernel returns it and takes grouped key heads as they are."""
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    out = torch.empty_like(query, dtype=torch.float32)
-    lse_BHT = torch.full(query.shape[:3], -torch.inf, dtype=torch.float32)
-    seen = 0  # queries before this have a part of their softmax already, since blocks come in order of queries
-    for block in tree.blocks:
-        q, k = slice(block.q0, block.q1), slice(block.k0, block.k1)
-        mask = None
-        if block.kind == "masked":
+class _BlockAttention(torch.autograd.Function):
+    """Blocks merged by log-sum-exp. The CPU kernel returns it and takes grouped key heads as they are.
+
+    Backwards, each block is asked for its gradients with the merged output and log-sum-exp: a block's weights are then
+    those of the whole softmax, so that the parts add up.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Tree, scale: float
+    ) -> torch.Tensor:
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        exact = torch.promote_types(query.dtype, torch.float32)
+        out, lse_BHT = torch.empty_like(query, dtype=exact), query.new_empty(query.shape[:3], dtype=exact)
+        seen = 0  # queries before this have a part of their softmax already, since blocks come in order of queries
+        for block in tree.blocks:
+            q, k = slice(block.q0, block.q1), slice(block.k0, block.k1)
             mask = _additive(tree, block, query.dtype)
-        part, part_lse = kernel(
-            query[:, :, q], key[:, :, k], value[:, :, k], 0.0, block.kind == "causal", attn_mask=mask, scale=scale
-        )
-        if block.q0 >= seen:
-            out[:, :, q], lse_BHT[:, :, q] = part, part_lse
-        else:
-            _merge(out[:, :, q], lse_BHT[:, :, q], part, part_lse)
-        seen = max(seen, block.q1)
-    return out.to(query.dtype)
+            causal = block.kind == "causal"
+            part, part_lse = kernel(
+                query[:, :, q], key[:, :, k], value[:, :, k], 0.0, causal, attn_mask=mask, scale=scale
+            )
+            if block.q0 >= seen:
+                out[:, :, q], lse_BHT[:, :, q] = part, part_lse
+            else:
+                _merge(out[:, :, q], lse_BHT[:, :, q], part, part_lse)
+            seen = max(seen, block.q1)
+        out = out.to(query.dtype)
+        ctx.save_for_backward(query, key, value, out, lse_BHT)
+        ctx.tree, ctx.scale = tree, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+        query, key, value, out, lse_BHT = ctx.saved_tensors
+        exact = lse_BHT.dtype
+        grads = [torch.zeros_like(tensor, dtype=exact) for tensor in (query, key, value)]
+        for block in ctx.tree.blocks:
+            q, k = slice(block.q0, block.q1), slice(block.k0, block.k1)
+            parts = kernel(
+                grad_out[:, :, q],
+                query[:, :, q],
+                key[:, :, k],
+                value[:, :, k],
+                out[:, :, q],
+                lse_BHT[:, :, q],
+                0.0,
+                block.kind == "causal",
+                attn_mask=_additive(ctx.tree, block, query.dtype),
+                scale=ctx.scale,
+            )
+            for grad, part, at in zip(grads, parts, (q, k, k), strict=True):
+                grad[:, :, at] += part
+        return (*(grad.to(query.dtype) for grad in grads), None, None)
 
 
-def _additive(tree: Tree, block: Block, dtype: torch.dtype) -> torch.Tensor:
-    """The block's mask as the CPU kernel wants it: 0 where allowed, -inf elsewhere."""
+def _additive(tree: Tree, block: Block, dtype: torch.dtype) -> torch.Tensor | None:
+    """A masked block's mask as the CPU kernel wants it: 0 where allowed, -inf elsewhere."""
+    if block.kind != "masked":
+        return None
 
     def make() -> torch.Tensor:
         allowed = tree.mask(block.q0, block.q1, block.k0, block.k1, torch.device("cpu"))
@@ -243,7 +280,7 @@ def _additive(tree: Tree, block: Block, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _merge(out: torch.Tensor, lse: torch.Tensor, part: torch.Tensor, part_lse: torch.Tensor) -> None:
-    """Add a part of a softmax to ``out`` and ``lse`` in place; ``-inf`` in ``lse`` stands for nothing yet."""
+    """Add a part of a softmax to ``out`` and ``lse``, in place."""
     total = torch.logaddexp(lse, part_lse)
     out.mul_((lse - total).exp_().unsqueeze(-1))
     out.add_(part.to(out.dtype) * (part_lse - total).exp_().unsqueeze(-1))

@@ -82,10 +82,11 @@ def write_groups(path: str | Path, groups: Iterable[Group]) -> int:
     path = check_writable(Path(path))
     rows = (group_to_row(group, path.parent) for group in groups)
     with replacing(path) as part:
-        return _write_table(part, rows) if is_table(path) else _write_lines(part, rows)
+        return write_table(part, map(table_row, rows), table_schema()) if is_table(path) else write_lines(part, rows)
 
 
-def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Write rows as JSON lines; how many there were."""
     count = 0
     with path.open("wb") as file:
         for row in rows:
@@ -109,7 +110,7 @@ def group_to_row(group: Group, folder: str | Path | None = None) -> dict[str, An
     base = None if folder is None else Path(folder)
     where = f"group {group.id!r}"
     row: dict[str, Any] = {} if group.id is None else {"id": group.id}
-    row["messages"] = [_message_row(message, base, where) for message in group.messages]
+    row["messages"] = [message_row(message, base, where) for message in group.messages]
     row["responses"] = [_response_row(response, base, where) for response in group.responses]
     if group.task is not None:
         row["task"] = group.task
@@ -117,13 +118,14 @@ def group_to_row(group: Group, folder: str | Path | None = None) -> dict[str, An
 
 
 def _response_row(response: Response, folder: Path | None, where: str) -> Any:
-    rows = [_message_row(message, folder, where) for message in response]
+    rows = [message_row(message, folder, where) for message in response]
     # An empty list would not be read as an answer without parts.
     is_short = len(rows) == 1 and rows[0]["role"] == "assistant" and rows[0]["content"] != []
     return rows[0]["content"] if is_short else rows
 
 
-def _message_row(message: Message, folder: Path | None, where: str) -> dict[str, Any]:
+def message_row(message: Message, folder: Path | None, where: str) -> dict[str, Any]:
+    """A message as a row says it; see `group_to_row`."""
     if isinstance(message.content, str):
         return {"role": message.role, "content": message.content}
     return {"role": message.role, "content": [_part_row(part, folder, where) for part in message.content]}
@@ -135,24 +137,23 @@ def _part_row(part: Part, folder: Path | None, where: str) -> dict[str, Any]:
     kind = "video" if isinstance(part, Video) else "image"
     row: dict[str, Any] = {"type": kind}
     if isinstance(part, Video) and part.is_frames:
-        row[kind] = [_source_text(frame, "image", folder, where) for frame in part.source]
+        row[kind] = [source_text(frame, "image", folder, where) for frame in part.source]
     elif part.source is not None:
-        row[kind] = _source_text(part.source, kind, folder, where)
+        row[kind] = source_text(part.source, kind, folder, where)
     for key in ("fps", "max_frames", "min_pixels", "max_pixels"):
         if getattr(part, key, None) is not None:
             row[key] = getattr(part, key)
     return row
 
 
-def _source_text(source: Any, kind: str, folder: Path | None, where: str) -> str:
+def source_text(source: Any, kind: str, folder: Path | None, where: str) -> str:
+    """A source as a path or URI; see `group_to_row`. ``kind`` is "image" or "video"."""
     if isinstance(source, Mapping):
         source = next((source[key] for key in ("bytes", "path", "url") if source.get(key) is not None), None)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"data:{_media_type(bytes(source[:12]), kind)};base64,{base64.b64encode(source).decode()}"
+        return f"data:{media_type(bytes(source[:12]), kind)};base64,{base64.b64encode(source).decode()}"
     if isinstance(source, (PILImage.Image, np.ndarray)):
-        buffer = io.BytesIO()
-        load_image(source, where=where).save(buffer, "PNG")
-        return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        return f"data:image/png;base64,{base64.b64encode(encode_png(source, where)).decode()}"
     if isinstance(source, str) and is_uri(source):
         return source
     if not isinstance(source, (str, os.PathLike)):
@@ -164,8 +165,15 @@ def _source_text(source: Any, kind: str, folder: Path | None, where: str) -> str
     return Path(absolute).relative_to(base).as_posix() if Path(absolute).is_relative_to(base) else absolute
 
 
-def _media_type(start: bytes, kind: str) -> str:
-    """What a file is by its first bytes: other readers of data URIs want to be told."""
+def encode_png(source: Any, where: str) -> bytes:
+    """What `load_image` makes of a picture in memory, as PNG."""
+    buffer = io.BytesIO()
+    load_image(source, where=where).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def media_type(start: bytes, kind: str) -> str:
+    """What a file is by its first 12 bytes, else ``kind``: other readers of data URIs want to be told."""
     if start[:4] == b"RIFF" and start[8:] == b"WEBP":
         return "image/webp"
     if start[4:8] == b"ftyp" and kind == "video":
@@ -179,25 +187,41 @@ def _media_type(start: bytes, kind: str) -> str:
     return next((name for magic, name in known.items() if start.startswith(magic)), kind)
 
 
-def _write_table(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+def write_table(path: Path, rows: Iterable[dict[str, Any]], schema: Any) -> int:
+    """Write rows as Parquet with an Arrow ``schema``; how many there were.
+
+    Raises:
+        InputError: a value does not fit its column; the message names the row's id.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema, count = _table_schema(pa), 0
-    rows = iter(rows)
+    count, rows = 0, iter(rows)
     with pq.ParquetWriter(path, schema) as writer:
-        while batch := [_table_row(row) for row in itertools.islice(rows, _TABLE_BATCH)]:
+        while batch := list(itertools.islice(rows, _TABLE_BATCH)):
             try:
-                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
-            except (TypeError, ValueError):
-                for row in batch:
-                    json_line(row, f"group {row.get('id')!r}")  # says which one it is
+                table = pa.Table.from_pylist(batch, schema=schema)
+            except (TypeError, ValueError, OverflowError):
+                _name_bad_row(pa, batch, schema)
                 raise
+            writer.write_table(table)
             count += len(batch)
     return count
 
 
-def _table_schema(pa: Any) -> Any:
+def _name_bad_row(pa: Any, batch: list[dict[str, Any]], schema: Any) -> None:
+    for row in batch:
+        try:
+            pa.Table.from_pylist([row], schema=schema)
+        except (TypeError, ValueError, OverflowError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"group {row.get('id')!r}: cannot be written ({reason})") from None
+
+
+def table_schema() -> Any:
+    """The Arrow schema of a table of groups."""
+    import pyarrow as pa
+
     part = {"type": pa.string(), "text": pa.string(), "image": pa.string(), "video": pa.list_(pa.string())}
     part |= {"path": pa.string(), "url": pa.string(), "fps": pa.float64(), "max_frames": pa.int64()}
     part |= {"min_pixels": pa.int64(), "max_pixels": pa.int64()}
@@ -211,8 +235,9 @@ def _struct(pa: Any, fields: Mapping[str, Any]) -> Any:
     return pa.struct(list(fields.items()))
 
 
-def _table_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A column has one type: every response is a list of messages, every content a list of parts."""
+def table_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A groups file's row as a table has it, where a column has one type: every response is a list of messages, every
+    content a list of parts."""
     responses = [
         response
         if isinstance(response, list) and response and "role" in response[0]

@@ -264,8 +264,8 @@ def test_two_runs_do_not_write_one_file(
 
 
 BAD_ROWS: list[tuple[Any, str]] = [
-    (b"{not json", "Expecting"),
-    (b'{"id": "\xff"}', "can't decode byte"),
+    (b"{not json", "invalid JSON"),
+    (b'{"id": "\xff"}', "not UTF-8"),
     (b"[1]", "expected an object"),
     ({"id": "x", "messages": "Q"}, "no 'responses'"),
     ({"id": "x", "messages": "Q", "responses": []}, "no responses"),

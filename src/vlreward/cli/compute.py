@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import IO, Any, Protocol, TypeAlias
 
+from vlreward.data.groups import GroupRow
 from vlreward.data.writing import json_line
 from vlreward.errors import EngineError, InputError, ScoreError, UnsupportedError
 from vlreward.types import Group
-
-from .items import Item
 
 Row: TypeAlias = dict[str, Any]
 
@@ -30,7 +29,7 @@ class Model(Protocol):
 
 
 def write_rows(
-    items: Iterable[Item], model: Model, file: IO[bytes], *, chunk: int = 32, skip_errors: bool = False
+    items: Iterable[GroupRow], model: Model, file: IO[bytes], *, chunk: int = 32, skip_errors: bool = False
 ) -> None:
     """Compute the rows of items and write them as they come; what an interruption leaves cannot be gone on with.
 
@@ -44,7 +43,7 @@ def write_rows(
         file.flush()
 
 
-def compute(chunk: Sequence[Item], model: Model, *, skip_errors: bool) -> list[Row]:
+def compute(chunk: Sequence[GroupRow], model: Model, *, skip_errors: bool) -> list[Row]:
     """The rows of a chunk; where one group spoils it, each group alone, so that the fault has a line."""
     groups = [item.content for item in chunk if isinstance(item.content, Group)]
     try:
@@ -52,14 +51,14 @@ def compute(chunk: Sequence[Item], model: Model, *, skip_errors: bool) -> list[R
     except _ROW_ERRORS:
         return [_compute_alone(item, model, skip_errors=skip_errors) for item in chunk]
     return [
-        next(computed) if isinstance(item.content, Group) else {"id": item.id, "error": str(item.content)}
+        next(computed) if isinstance(item.content, Group) else _unread(item.content, skip_errors=skip_errors)
         for item in chunk
     ]
 
 
-def _compute_alone(item: Item, model: Model, *, skip_errors: bool) -> Row:
+def _compute_alone(item: GroupRow, model: Model, *, skip_errors: bool) -> Row:
     if not isinstance(item.content, Group):
-        return {"id": item.id, "error": str(item.content)}
+        return _unread(item.content, skip_errors=skip_errors)
     try:
         return _rows(model, [item.content])[0]
     except _ROW_ERRORS as error:
@@ -67,6 +66,13 @@ def _compute_alone(item: Item, model: Model, *, skip_errors: bool) -> Row:
         if skip_errors:
             return {"id": item.content.id, "error": message}
         raise type(error)(message) from error
+
+
+def _unread(error: InputError, *, skip_errors: bool) -> Row:
+    """The row of a row that could not be read; its id is in it, or is what is wrong with it."""
+    if not skip_errors:
+        raise error
+    return {"id": None, "error": str(error)}
 
 
 def _rows(model: Model, groups: Sequence[Group]) -> list[Row]:

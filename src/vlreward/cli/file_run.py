@@ -17,12 +17,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from vlreward.data.groups import GroupRow
 from vlreward.data.writing import json_line
 from vlreward.errors import ConfigError, InputError
 
 from .compute import Model, compute, count_responses
 from .fingerprint import chain
-from .items import Item
 from .run_record import START, RunRecord
 
 
@@ -50,7 +50,7 @@ class FileRun:
     """Everything that the rows depend on."""
     about: Mapping[str, Any]
     """What else the record says, for people."""
-    read: Callable[[], Iterable[Item]]
+    read: Callable[[], Iterable[GroupRow]]
     """Reads the groups file from the start."""
     load: Callable[[], Model]
     """Loads the model."""
@@ -114,7 +114,7 @@ class FileRun:
             return record
         return replace(record, resolved=model.resolved)
 
-    def _step(self, chunk: Sequence[Item], record: RunRecord, model: Model, file: IO[bytes]) -> RunRecord:
+    def _step(self, chunk: Sequence[GroupRow], record: RunRecord, model: Model, file: IO[bytes]) -> RunRecord:
         rows = compute(chunk, model, skip_errors=self.skip_errors)
         data = b"".join(json_line(row, item.where) for item, row in zip(chunk, rows, strict=True))
         file.write(data)

@@ -106,19 +106,19 @@ class GroupsVerb:
         return 0
 
     def _run_to_stdout(self, args: argparse.Namespace, options: ModelOptions) -> int:
-        from .compute import write_rows
-        from .items import read_items
+        from vlreward.data.groups import scan_groups
 
-        model = loading.load_model(options)
-        items = read_items(Path(args.file), skip_errors=args.on_error == "skip")
-        write_rows(
-            items, _Loaded(self, model), sys.stdout.buffer, chunk=args.chunk, skip_errors=args.on_error == "skip"
-        )
+        from .compute import write_rows
+
+        items = scan_groups(args.file)
+        model = _Loaded(self, loading.load_model(options))
+        write_rows(items, model, sys.stdout.buffer, chunk=args.chunk, skip_errors=args.on_error == "skip")
         return 0
 
     def _run_to_file(self, args: argparse.Namespace, options: ModelOptions) -> int:
+        from vlreward.data.groups import scan_groups
+
         from .file_run import FileRun
-        from .items import read_items
         from .outputs import run_to
         from .progress import Progress
 
@@ -130,7 +130,7 @@ class GroupsVerb:
             output=output,
             config=self._config(args, options),
             about={"input": str(source), "model": options.model},
-            read=lambda: read_items(source, skip_errors=args.on_error == "skip"),
+            read=lambda: scan_groups(source),
             load=lambda: _Loaded(self, loading.load_model(options)),
             chunk=args.chunk,
             overwrite=args.overwrite,

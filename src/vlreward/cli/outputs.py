@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vlreward.data.writing import check_writable, is_table, json_line, replacing
+from vlreward.data.rows import read_rows
+from vlreward.data.writing import check_writable, is_table, replacing, write_lines, write_table
 
 from .file_run import Display, FileRun
 from .run_record import RunRecord
-
-_BATCH = 1024
 
 
 def run_to(run: FileRun, display: Display) -> RunRecord:
@@ -43,24 +39,21 @@ def run_to(run: FileRun, display: Display) -> RunRecord:
 
 def _fold(lines: Path, table: Path) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    names = {name for row in _rows(lines) for name in row}
+    names = {name for row in read_rows(lines) for name in row.data}
     schema = pa.schema({name: kind for name, kind in _columns().items() if name in names})
-    rows = _rows(lines)
-    with replacing(table) as part, pq.ParquetWriter(part, schema) as writer:
-        while batch := list(islice(rows, _BATCH)):
-            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+    with replacing(table) as part:
+        write_table(part, (row.data for row in read_rows(lines)), schema)
 
 
 def _unfold(table: Path, lines: Path) -> None:
-    import pyarrow.parquet as pq
+    with replacing(lines) as part:
+        write_lines(part, (_without_gaps(row.data) for row in read_rows(table)))
 
-    with replacing(lines) as part, part.open("wb") as file, pq.ParquetFile(table) as source:
-        for batch in source.iter_batches(batch_size=_BATCH):
-            for row in batch.to_pylist():
-                kept = {name: value for name, value in row.items() if value is not None or name == "id"}
-                file.write(json_line(kept, str(table)))
+
+def _without_gaps(row: dict[str, Any]) -> dict[str, Any]:
+    """A table's row without the columns that it does not have."""
+    return {name: value for name, value in row.items() if value is not None or name == "id"}
 
 
 def _columns() -> dict[str, Any]:
@@ -76,9 +69,3 @@ def _columns() -> dict[str, Any]:
         "traces": pa.list_(pa.list_(stop)),
         "error": pa.string(),
     }
-
-
-def _rows(lines: Path) -> Iterator[dict[str, Any]]:
-    with lines.open("rb") as file:
-        for line in file:
-            yield json.loads(line)

@@ -1,0 +1,1 @@
+"""Training: losses, recipes, packs as a data set, and the trainer."""

@@ -13,7 +13,7 @@ import pytest
 
 from vlreward.data.groups import read_groups
 from vlreward.data.parts import iter_parts
-from vlreward.data.trl import read_rankings
+from vlreward.data.rankings import read_rankings
 from vlreward.errors import InputError
 from vlreward.types import Group, Image, Message, Ranking, Text
 

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlreward.errors import InputError, describe_unknown
-from vlreward.types import Group
+from vlreward.types import Group, Ranking
 
+from .dataset_info import find_entry
 from .group_rows import GROUP_KEYS, row_to_group
-from .rows import BadRow, Row, RowIds, scan_rows
-from .trl import RANKING_KEYS, row_to_ranking
+from .llamafactory import LLAMAFACTORY
+from .ranking_format import RankingFormat, Reading
+from .rankings import FORMATS, keys_of
+from .rows import BadRow, Row, scan_rows
+from .trl import RANKING_KEYS
 
 __all__ = ["GROUP_KEYS", "GroupRow", "read_groups", "row_to_group", "scan_groups"]
 
@@ -22,9 +26,9 @@ def read_groups(path: str | Path, *, ignore: Collection[str] = ()) -> Iterator[G
     Args:
         path: a file that `read_rows` knows. Its rows hold ``messages`` (or text, one user message) and ``responses``,
             and may hold ``images`` and ``videos``, which fill the parts without a source in order over the messages
-            and then the responses, ``task`` and ``id`` (else the row's number). A file of comparisons (``chosen``,
-            ``rejected``; see `read_rankings`) gives groups of two, the chosen response first. The first row says which
-            of the two the file is. Relative paths start from the file's folder.
+            and then the responses, ``task`` and ``id`` (else the row's number). A file of preferences in any format
+            that `read_rankings` knows gives the groups that were compared, of pairs the chosen response first. The
+            first row says which of them the file is. Relative paths start from the file's folder.
         ignore: other keys that the rows have and that are passed over.
 
     Raises:
@@ -57,35 +61,48 @@ def scan_groups(path: str | Path, *, ignore: Collection[str] = ()) -> Iterator[G
     Raises:
         InputError: the file itself is missing, empty, of an unknown kind or unreadable.
     """
-    return _scan(scan_rows(path), Path(path).parent, ignore)
+    path = Path(path)
+    rows, entry = scan_rows(path), find_entry(path)
+    return _scan(rows, Reading(folder=entry.folder if entry else path.parent, ignore=ignore, entry=entry))
 
 
-def _scan(rows: Iterator[Row | BadRow], folder: Path, ignore: Collection[str]) -> Iterator[GroupRow]:
-    ids, is_ranking = RowIds(), None
+def _scan(rows: Iterator[Row | BadRow], reading: Reading) -> Iterator[GroupRow]:
+    format: RankingFormat | None = LLAMAFACTORY
+    is_known = reading.entry is not None
     for row in rows:
         content: Group | InputError
         try:
             if isinstance(row, BadRow):
                 raise row.error
-            if is_ranking is None:
-                is_ranking = _is_ranking(row, ignore)
-            id = ids.claim(row)
-            if is_ranking:
-                content = row_to_ranking(row, id, folder, ignore).group
-            else:
-                content = row_to_group(row, id, folder, ignore)
+            if not is_known:
+                format, is_known = _format(row, reading.ignore), True
+            content = _group(row, format, reading)
         except InputError as error:
             content = error
         yield GroupRow(where=row.where, content=content)
 
 
-def _is_ranking(row: Row, ignore: Collection[str]) -> bool:
-    keys = {key for key, value in row.data.items() if value is not None and key not in ignore}
-    compared, grouped = bool(keys & {"chosen", "rejected"}), "responses" in keys
-    if compared and grouped:
+def _group(row: Row, format: RankingFormat | None, reading: Reading) -> Group:
+    if format is None:
+        return row_to_group(row, reading.ids.claim(row), reading.folder, reading.ignore)
+    found = format.read(row, reading)
+    if isinstance(found, Ranking):
+        return found.group
+    if found.group is None:
+        raise InputError(f"{row.where}: no group can be made of it: {found.reason}")
+    return found.group
+
+
+def _format(row: Row, ignore: Collection[str]) -> RankingFormat | None:
+    """The format of a file of preferences; None for a file of groups."""
+    keys = keys_of(row, ignore)
+    if "responses" in keys and keys & {"chosen", "rejected"}:
         raise InputError(f"{row.where}: both 'responses' and 'chosen' or 'rejected'; ignore or drop one of them")
-    if compared or grouped:
-        return compared
+    formats = [format for format in FORMATS if format.matches(keys)]
+    if len(formats) == 1:
+        return formats[0]
+    if "responses" in keys:
+        return None
     known = {*GROUP_KEYS, *RANKING_KEYS}
     for key in sorted(keys - known):
         raise InputError(f"{row.where}: {describe_unknown(key, known)}")

@@ -65,6 +65,27 @@ def fill_sources(group: Group, images: Any, videos: Any, where: str) -> Group:
     return map_parts(group, fill)
 
 
+def list_sources(values: Any, kind: str, name: str, where: str) -> list[Any]:
+    """A row's list of sources, one of them alone, or None, as sources of parts.
+
+    Args:
+        values: paths, URIs, bytes, ``{"bytes", "path"}`` objects, or for videos also lists of frames.
+        kind: "image" or "video".
+        name: what the row calls the list.
+        where: starts every error message.
+
+    Raises:
+        InputError: an entry is not a source.
+    """
+    if values is None:
+        return []
+    if isinstance(values, (str, bytes, Mapping)):
+        values = [values]
+    if not isinstance(values, Sequence):
+        raise InputError(f"{where}: {name!r} must be a list, got {type(values).__name__}")
+    return [_source(value, kind, f"{where}: {name}[{i}]") for i, value in enumerate(values)]
+
+
 def _sources(values: Any, kind: str, parts: int, where: str) -> list[Any]:
     values = [] if values is None else values
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sequence):
@@ -74,14 +95,15 @@ def _sources(values: Any, kind: str, parts: int, where: str) -> list[Any]:
         raise InputError(
             f"{where}: {_count(len(values), kind)} but {_count(parts, f'{kind} part')} without a source; {advice}"
         )
-    sources = []
-    for i, value in enumerate(values):
-        part = parse_part({"type": kind, kind: value}, f"{where}: {kind}s[{i}]")
-        source = part.source if isinstance(part, (Image, Video)) else None
-        if source is None:
-            raise InputError(f"{where}: {kind}s[{i}]: expected a path, a URI or bytes, got {value!r:.60}")
-        sources.append(source)
-    return sources
+    return [_source(value, kind, f"{where}: {kind}s[{i}]") for i, value in enumerate(values)]
+
+
+def _source(value: Any, kind: str, where: str) -> Any:
+    part = parse_part({"type": kind, kind: value}, where)
+    source = part.source if isinstance(part, (Image, Video)) else None
+    if source is None:
+        raise InputError(f"{where}: expected a path, a URI or bytes, got {value!r:.60}")
+    return source
 
 
 def _count(number: int, noun: str) -> str:

@@ -219,6 +219,21 @@ class RowIds:
         self._numbers[name] = row.number
         return name
 
+    def distinct(self, row: Row, key: str = "id") -> str:
+        """Like `claim`, for files in which an id may come twice: then the row's number is added to it.
+
+        Args:
+            row: the row.
+            key: the key that holds the id; what is neither text nor an integer counts as none.
+        """
+        given = row.data.get(key)
+        has_id = isinstance(given, (str, int)) and not isinstance(given, bool) and given != ""
+        name = str(given) if has_id else str(row.number)
+        while name in self._numbers:
+            name = f"{name}#{row.number}"
+        self._numbers[name] = row.number
+        return name
+
 
 def known_values(row: Row, known: Collection[str], ignore: Collection[str]) -> dict[str, Any]:
     """The row's values, without those that are null or to be ignored.

@@ -10,9 +10,9 @@ from typing import NoReturn
 
 import vlreward
 
-from . import compare, convert, inspect, rank, score, trace
+from . import compare, convert, data, inspect, rank, score, trace
 
-VERBS = (score.VERB, rank.VERB, compare.VERB, trace.VERB, inspect, convert)
+VERBS = (score.VERB, rank.VERB, compare.VERB, trace.VERB, inspect, convert, data)
 
 _EPILOG = "vlreward VERB --help describes a verb. The model is always named: --model, or VLREWARD_MODEL."
 

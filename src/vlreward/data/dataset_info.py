@@ -152,6 +152,20 @@ def _names(entry: Mapping[str, Any], key: str, known: Any, where: str) -> dict[s
     return dict(names)
 
 
+def check_entry(path: Path) -> dict[str, Any]:
+    """The entries of the ``dataset_info.json`` in a data file's folder, to which one of the file's name can be added.
+
+    Raises:
+        InputError: it is broken, or describes something else under that name.
+    """
+    info = path.parent / NAME
+    entries = read_info(info) if info.exists() else {}
+    there = entries.get(path.stem, {"file_name": path.name})
+    if not isinstance(there, Mapping) or there.get("file_name") != path.name:
+        raise InputError(f"{info}: already has an entry {path.stem!r} of another file; give the output another name")
+    return entries
+
+
 def add_entry(path: Path, columns: Mapping[str, str]) -> Path:
     """Describe a sharegpt file of rankings in the ``dataset_info.json`` of its folder, under the file's name.
 
@@ -163,15 +177,11 @@ def add_entry(path: Path, columns: Mapping[str, str]) -> Path:
         The ``dataset_info.json``, which keeps its other entries.
 
     Raises:
-        InputError: it is broken, or describes something else under that name.
+        InputError: as for `check_entry`.
     """
-    info = path.parent / NAME
-    entries = read_info(info) if info.exists() else {}
-    name = path.name.partition(".")[0]
+    entries, info = check_entry(path), path.parent / NAME
     entry = {"file_name": path.name, "formatting": "sharegpt", "ranking": True, "columns": dict(columns)}
-    there = entries.get(name, entry)
-    if not isinstance(there, Mapping) or there.get("file_name") != path.name:
-        raise InputError(f"{info}: already has an entry {name!r} of another file; give the output another name")
     with replacing(info) as part:
-        part.write_text(json.dumps(entries | {name: entry}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(entries | {path.stem: entry}, indent=2, ensure_ascii=False)
+        part.write_text(text + "\n", encoding="utf-8")
     return info

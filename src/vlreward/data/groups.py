@@ -17,7 +17,7 @@ from .rankings import FORMATS, keys_of
 from .rows import BadRow, Row, scan_rows
 from .trl import RANKING_KEYS
 
-__all__ = ["GROUP_KEYS", "GroupRow", "read_groups", "row_to_group", "scan_groups"]
+__all__ = ["GROUP_KEYS", "GroupRow", "group_of", "read_groups", "row_to_group", "scan_groups"]
 
 
 def read_groups(path: str | Path, *, ignore: Collection[str] = ()) -> Iterator[Group]:
@@ -80,6 +80,15 @@ def _scan(rows: Iterator[Row | BadRow], reading: Reading) -> Iterator[GroupRow]:
         except InputError as error:
             content = error
         yield GroupRow(where=row.where, content=content)
+
+
+def group_of(row: Row, reading: Reading) -> Group:
+    """One row, of a file of groups or of preferences, as a group.
+
+    Raises:
+        InputError: it is neither; the message starts with its place.
+    """
+    return _group(row, LLAMAFACTORY if reading.entry else _format(row, reading.ignore), reading)
 
 
 def _group(row: Row, format: RankingFormat | None, reading: Reading) -> Group:

@@ -65,6 +65,8 @@ class RankingRow:
 
     where: str
     """The file and line, as errors name it."""
+    number: int
+    """The line, or the row of a table, from 1."""
     format: str | None
     """The file's format; None before a row that says it."""
     content: Ranking | Dropped | InputError
@@ -146,7 +148,7 @@ def _scan(rows: Iterator[Row | BadRow], reading: Reading, chosen: RankingFormat 
             content = known.read(row, reading)
         except InputError as error:
             content = error
-        yield RankingRow(where=row.where, format=known.name if known else None, content=content)
+        yield RankingRow(where=row.where, number=row.number, format=known.name if known else None, content=content)
 
 
 def keys_of(row: Row, ignore: Collection[str]) -> set[str]:

@@ -36,6 +36,8 @@ class BadRow:
 
     where: str
     """As in `Row`."""
+    number: int
+    """Line or row, from 1."""
     error: InputError
     """What is wrong with it; the message starts with ``where``."""
 
@@ -114,7 +116,7 @@ def _line_rows(path: Path) -> Iterator[Row | BadRow]:
                 if text.strip():
                     yield _object(_parse(text, path, number), where, number)
             except InputError as error:
-                yield BadRow(where=where, error=error)
+                yield BadRow(where=where, number=number, error=error)
 
 
 def _json_rows(path: Path) -> Iterator[Row | BadRow]:
@@ -165,7 +167,7 @@ def _refuse_constant(name: str) -> Any:
 def _object(value: Any, where: str, number: int) -> Row | BadRow:
     if not isinstance(value, dict):
         error = InputError(f"{where}: expected an object with keys, got {type(value).__name__}")
-        return BadRow(where=where, error=error)
+        return BadRow(where=where, number=number, error=error)
     return Row(where=where, number=number, data=value)
 
 

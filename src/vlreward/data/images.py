@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from vlreward.errors import MediaError
 
 from .limits import DEFAULT_LIMITS, MediaLimits
-from .sources import name_of, read_bytes
+from .sources import locate, name_of, read_bytes
 
-__all__ = ["DEFAULT_LIMITS", "MediaLimits", "load_image"]
+__all__ = ["DEFAULT_LIMITS", "MediaLimits", "image_size", "load_image"]
 
 # Pillow knows more, but some run other programs (EPS) or follow what the file says to other files.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF", "ICO", "TGA", "QOI")
@@ -54,17 +55,41 @@ def load_image(source: Any, limits: MediaLimits = DEFAULT_LIMITS, where: str = "
     if isinstance(source, np.ndarray):
         return _to_rgb(_from_array(source, f"{where}: an array"), limits, f"{where}: an array")
     what = f"{where}: {name_of(source)}"
-    data = io.BytesIO(read_bytes(source, limits, where))
+    with _open(io.BytesIO(read_bytes(source, limits, where)), limits, what) as image:
+        return _to_rgb(image, limits, what)
+
+
+def image_size(source: Any, limits: MediaLimits = DEFAULT_LIMITS, where: str = "image") -> tuple[int, int]:
+    """Width and height of what `load_image` gives, from the header where there is one: no pixel is decoded.
+
+    Raises:
+        MediaError: it is missing, empty, larger than ``limits`` allow, or has no header that we read. Whether it can be
+            decoded is not known before it is.
+    """
+    if isinstance(source, Image.Image):
+        return _upright_size(source)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, f"{where}: an array").size
+    what = f"{where}: {name_of(source)}"
+    found = locate(source, limits, where)
+    with _open(found if isinstance(found, Path) else io.BytesIO(found), limits, what) as image:
+        return _upright_size(image)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if _orientation(image) in range(5, 9) else (width, height)
+
+
+def _open(data: Path | io.BytesIO, limits: MediaLimits, what: str) -> Image.Image:
     try:
-        image: Image.Image = Image.open(data, formats=_formats())
+        return Image.open(data, formats=_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MediaError(f"{what}: more than max_image_pixels ({limits.max_image_pixels:,}): {error}") from None
     except UnidentifiedImageError:
         raise MediaError(f"{what}: not a picture; known formats: {', '.join(_formats())}") from None
     except Exception as error:  # decoders raise whatever a broken header leads them into
         raise MediaError(f"{what}: cannot be read ({_reason(error)})") from error
-    with image:
-        return _to_rgb(image, limits, what)
 
 
 def _reason(error: Exception) -> str:
@@ -101,12 +126,15 @@ def _to_rgb(image: Image.Image, limits: MediaLimits, what: str) -> Image.Image:
         raise MediaError(f"{what}: cannot be decoded ({_reason(error)})") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a broken EXIF block takes nothing from the picture
-        return image
-    return ImageOps.exif_transpose(image) if orientation in range(2, 9) else image
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(image) if _orientation(image) in range(2, 9) else image
 
 
 def _convert(image: Image.Image, what: str) -> Image.Image:

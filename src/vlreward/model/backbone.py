@@ -136,8 +136,19 @@ class Backbone:
         self.image_token_id, self.video_token_id = int(self.config.image_token_id), int(self.config.video_token_id)
 
     @classmethod
-    def load(cls, folder: CheckpointFolder, *, dtype: torch.dtype, device: torch.device, device_map: Any) -> Backbone:
+    def load(
+        cls,
+        folder: CheckpointFolder,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        device_map: Any,
+        quantization: Any = None,
+    ) -> Backbone:
         """Load the weights of a checkpoint folder, every one of them accounted for.
+
+        Args:
+            quantization: handed to transformers, for weights of fewer bits than are on disk.
 
         Raises:
             CheckpointError: a tensor is missing, left over, of another shape, or not finite; it is named.
@@ -163,6 +174,7 @@ class Backbone:
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                **({} if quantization is None else {"quantization_config": quantization}),
             )
         _check_loading(info, folder.name)
         for name, parameter in model.named_parameters():
@@ -243,6 +255,36 @@ class Backbone:
         hidden_TD: torch.Tensor = self.model(**inputs, use_cache=False).last_hidden_state[0]
         return hidden_TD
 
+    def see(self, patches_NP: torch.Tensor, media: Sequence[Medium]) -> list[Sight]:
+        """What the vision tower says of media, before the projector; their patches are concatenated.
+
+        `project` makes visual tokens of it. The two apart are for training, where the tower may be frozen while the
+        projector is not.
+        """
+        import torch
+
+        grid = torch.tensor([medium.grid for medium in media], device=patches_NP.device)
+        with _without_projector(self.model.visual):
+            output = self.model.visual(patches_NP, grid_thw=grid)
+        counts = [medium.tokens for medium in media]
+        levels = getattr(output, "deepstack_features", None) or ()
+        parts = [states.split(counts) for states in (output.pooler_output, *levels)]
+        return [Sight(states_VM, tuple(deeper)) for states_VM, *deeper in zip(*parts, strict=True)]
+
+    def project(self, sights: Sequence[Sight]) -> list[Features]:
+        """Visual tokens of what `see` gave, of one or several of its calls."""
+        import torch
+
+        visual = self.model.visual
+        mergers = (visual.merger, *(getattr(visual, "deepstack_merger_list", None) or ()))
+        patches = int(self.config.vision_config.spatial_merge_size) ** 2
+        counts = [len(sight.states_VM) for sight in sights]
+        parts = []
+        for merger, states in zip(mergers, zip(*(sight.levels for sight in sights), strict=True), strict=True):
+            states_VM = torch.cat(states)
+            parts.append(merger(states_VM.view(-1, states_VM.shape[1] // patches)).split(counts))
+        return [Features(tokens_VD, tuple(deeper)) for tokens_VD, *deeper in zip(*parts, strict=True)]
+
     def encode(self, patches_NP: torch.Tensor, media: Sequence[Medium]) -> list[Features]:
         """Visual tokens of media of one kind, whose patches are concatenated."""
         import torch
@@ -258,7 +300,14 @@ class Backbone:
         ]
 
     def hidden(self, trie: Trie, features: Mapping[int, Features], *, method: Any = None) -> torch.Tensor:
-        """Last hidden states ``(S, D)`` at each conversation's last token.
+        """Last hidden states ``(S, D)`` at each conversation's last token; see `packed_hidden`."""
+        import torch
+
+        hidden_TD = self.packed_hidden(trie, features, method=method)
+        return hidden_TD[torch.from_numpy(trie.last_S).to(hidden_TD.device)]
+
+    def packed_hidden(self, trie: Trie, features: Mapping[int, Features], *, method: Any = None) -> torch.Tensor:
+        """Last hidden states ``(T, D)`` of all tokens of a pack.
 
         Args:
             trie: the pack.
@@ -270,9 +319,9 @@ class Backbone:
         from .attention import Tree, packed_length
         from .packing import Column, pad_trie
 
-        device = self.device
+        device, length = self.device, len(trie)
         if method is None:
-            trie = pad_trie(trie, packed_length(device, len(trie)))
+            trie = pad_trie(trie, packed_length(device, length))
         rows_TC = torch.from_numpy(trie.rows_TC).to(device)
         embeds_TD = self.model.get_input_embeddings()(rows_TC[:, Column.ID])
         visual_T, gathered = self._gather(rows_TC, features)
@@ -288,9 +337,8 @@ class Backbone:
             tree=Tree.build(trie.exit_T, device, method),
             **extra,
         )
-        last_S = torch.from_numpy(trie.last_S)
-        hidden_TD: torch.Tensor = output.last_hidden_state[0]
-        return hidden_TD[last_S.to(hidden_TD.device)]
+        hidden_TD: torch.Tensor = output.last_hidden_state[0, :length]
+        return hidden_TD
 
     def _gather(self, rows_TC: torch.Tensor, features: Mapping[int, Features]) -> tuple[torch.Tensor, Features | None]:
         """Which tokens are visual, and their visual tokens in packed order."""
@@ -326,6 +374,45 @@ class Features:
     def nbytes(self) -> int:
         """Memory of all tensors, bytes."""
         return sum(tensor.nbytes for tensor in (self.tokens_VD, *self.deepstack))
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What the vision tower says of one medium, before the projector. ``M``: the states of one visual token's patches,
+    one behind another."""
+
+    states_VM: torch.Tensor
+    """The last layer's."""
+    deepstack: tuple[torch.Tensor, ...] = ()
+    """For Qwen3-VL, those of the layers from which its deepstack levels come, ``(V, M)`` each."""
+
+    @property
+    def levels(self) -> tuple[torch.Tensor, ...]:
+        """All states, the last layer's first."""
+        return (self.states_VM, *self.deepstack)
+
+
+@contextmanager
+def _without_projector(visual: Any) -> Iterator[None]:
+    """Let a vision tower hand out, in place of each visual token, the states of the patches behind it."""
+    import torch
+
+    class Gather(torch.nn.Module):
+        """As many patches to a row as the merger takes."""
+
+        def forward(self, states_NH: torch.Tensor) -> torch.Tensor:
+            return states_NH.reshape(-1, visual.spatial_merge_size**2 * states_NH.shape[-1])
+
+    merger, levels = visual.merger, getattr(visual, "deepstack_merger_list", None)
+    visual.merger = Gather()
+    if levels is not None:
+        visual.deepstack_merger_list = torch.nn.ModuleList(Gather() for _ in levels)
+    try:
+        yield
+    finally:
+        visual.merger = merger
+        if levels is not None:
+            visual.deepstack_merger_list = levels
 
 
 def _embed_patches_by_product(patch_embed: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,7 @@ from vlreward.errors import CheckpointError, ConfigError, UnsupportedError
 from .backbone import Backbone, quiet_transformers, spec_for
 from .checkpoints import CheckpointFolder, Question, read_head, read_metadata, read_pixel_limits
 from .checkpoints.tokenizer import read_tokenizer
+from .head import RewardHead
 from .media import RESIZE, MediaProcessor
 from .processing import Processor
 
@@ -39,6 +41,10 @@ class LoadOptions:
     question: Question | None
     media_limits: MediaLimits
     pack_tokens: int | None
+    head: Callable[[CheckpointFolder], RewardHead] | None = None
+    """Gives the head in place of the folder's own, for training a model that has none yet."""
+    quantization: Any = None
+    """How transformers is to quantise the weights, a ``BitsAndBytesConfig``; None: not at all."""
 
 
 def load(cls: type[ModelT], path_or_id: str | Path, options: LoadOptions) -> ModelT:
@@ -48,7 +54,7 @@ def load(cls: type[ModelT], path_or_id: str | Path, options: LoadOptions) -> Mod
     folder = CheckpointFolder.open(path_or_id, options.revision, options.local_files_only)
     spec = spec_for(folder.config, folder.name)
     _check_resize(folder)
-    head = read_head(folder, question=options.question)
+    head = read_head(folder, question=options.question) if options.head is None else options.head(folder)
     device = choose_device(options.device)
     limits = read_pixel_limits(folder)
     low = options.min_pixels if options.min_pixels is not None else limits.min_pixels
@@ -58,7 +64,9 @@ def load(cls: type[ModelT], path_or_id: str | Path, options: LoadOptions) -> Mod
     processor = _image_processor(folder)
     media = MediaProcessor(processor, spec, min_pixels=low, max_pixels=high, limits=options.media_limits)
     dtype = choose_dtype(options.dtype, device, folder)
-    backbone = Backbone.load(folder, dtype=dtype, device=device, device_map=options.device_map)
+    backbone = Backbone.load(
+        folder, dtype=dtype, device=device, device_map=options.device_map, quantization=options.quantization
+    )
     context = int(folder.text_config.get("max_position_embeddings", 32_768))
     settings = Settings(
         model=str(path_or_id),

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from vlreward.data.images import MediaLimits, load_image
+from vlreward.data.images import MediaLimits, image_size, load_image
 from vlreward.data.video import load_video
 from vlreward.errors import ConfigError, MediaError
 from vlreward.types import Image, Video
@@ -70,13 +72,26 @@ class MediaProcessor:
         """Decode a part and find the size and content that name it."""
         if isinstance(part, Image):
             picture = load_image(part.source, self.limits, where)
-            size = self._picture_size(part, picture, where)
+            size = self._picture_size(part, picture.size, where)
             return self._medium("image", (picture,), size, None)
         video = load_video(part, self.limits, where)
         frames = video.images
         if any(frame.size != frames[0].size for frame in frames):
             raise MediaError(f"{where}: the frames of a video must have one size")
         return self._medium("video", frames, self._frame_size(part, frames, where), video.fps)
+
+    def measure(self, part: Image | Video, where: str) -> Medium:
+        """What `load` gives, without its content: a picture is known by its header, and named by its source.
+
+        Equal sources have equal keys; other sources may still hold equal pictures. A video is decoded all the same.
+        """
+        if not isinstance(part, Image):
+            return replace(self.load(part, where), frames=())
+        height, width = self._picture_size(part, image_size(part.source, self.limits, where), where)
+        digest = hashlib.blake2b(repr((height, width)).encode(), digest_size=16)
+        digest.update(_identity(part.source))
+        grid = (1, height // self._patch, width // self._patch)
+        return Medium(digest.digest(), "image", grid, math.prod(grid) // self._merge**2, None, ())
 
     def _medium(
         self,
@@ -93,9 +108,9 @@ class MediaProcessor:
         grid = (steps, height // self._patch, width // self._patch)
         return Medium(digest.digest(), kind, grid, math.prod(grid) // self._merge**2, fps, frames)
 
-    def _picture_size(self, part: Image, picture: PIL.Image.Image, where: str) -> tuple[int, int]:
+    def _picture_size(self, part: Image, size: tuple[int, int], where: str) -> tuple[int, int]:
         low, high = self._limits_of(part, self.min_pixels, self.max_pixels, where)
-        return self._smart_size(picture, low, high, where)
+        return self._smart_size(size, low, high, where)
 
     def _limits_of(self, part: Image | Video, low: int, high: int, where: str) -> tuple[int, int]:
         """The part's own limits; where it sets one of the two, the model's other one makes room for it."""
@@ -107,13 +122,14 @@ class MediaProcessor:
             low, high = min(low, part.max_pixels), part.max_pixels
         return low, high
 
-    def _smart_size(self, picture: PIL.Image.Image, low: int, high: int, where: str) -> tuple[int, int]:
+    def _smart_size(self, size: tuple[int, int], low: int, high: int, where: str) -> tuple[int, int]:
+        """Height and width after the resize, of a picture of this width and height."""
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
         try:
-            height, width = smart_resize(picture.height, picture.width, self._patch * self._merge, low, high)
+            height, width = smart_resize(size[1], size[0], self._patch * self._merge, low, high)
         except ValueError as error:
-            raise MediaError(f"{where}: {picture.width}x{picture.height}: {error}") from error
+            raise MediaError(f"{where}: {size[0]}x{size[1]}: {error}") from error
         return height, width
 
     def _frame_size(self, video: Video, frames: tuple[PIL.Image.Image, ...], where: str) -> tuple[int, int]:
@@ -122,7 +138,7 @@ class MediaProcessor:
         share = VIDEO_MAX_TOKENS * token * self._frames_per_patch // len(frames)
         cap = max(min(self.max_pixels, FRAME_MAX_TOKENS * token, share), self.min_pixels)
         low, high = self._limits_of(video, self.min_pixels, cap, where)
-        return self._smart_size(frames[0], low, high, where)
+        return self._smart_size(frames[0].size, low, high, where)
 
     def patches(self, medium: Medium) -> npt.NDArray[np.float32]:
         """The medium's patches, float32 ``(N, P)``, in the order of the vision tower."""
@@ -158,3 +174,14 @@ class MediaProcessor:
         indices += [indices[-1]] * (medium.grid[0] * self._frames_per_patch - len(indices))
         depth = self._frames_per_patch
         return [(indices[i] + indices[i + depth - 1]) / 2 / medium.fps for i in range(0, len(indices), depth)]
+
+
+def _identity(source: Any) -> bytes:
+    """What tells one source from another without decoding it."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, (str, os.PathLike)):
+        return os.fsencode(source)
+    if isinstance(source, Mapping):
+        return _identity(next((source[key] for key in ("bytes", "path", "url") if source.get(key) is not None), ""))
+    return np.asarray(source).tobytes()

@@ -49,11 +49,15 @@ class MediaTable:
         self._index: dict[bytes, int] = {}
         self._parts: dict[int, tuple[Image | Video, int]] = {}
 
+    def look(self, part: Image | Video, processor: MediaProcessor, where: str) -> Medium:
+        """What is known of a part: all of it. A table of sizes knows less."""
+        return processor.load(part, where)
+
     def add(self, part: Image | Video, processor: MediaProcessor, where: str) -> int:
         """The index of a part's content; a part object is decoded once."""
         known = self._parts.get(id(part))
         if known is None:
-            medium = processor.load(part, where)
+            medium = self.look(part, processor, where)
             index = self._index.setdefault(medium.key, len(self.media))
             if index == len(self.media):
                 self.media.append(medium)
@@ -91,8 +95,10 @@ class Processor:
             raise InputError(f"the chat template refuses these messages: {error}") from error
         return text
 
-    def encode(self, text: str, messages: Sequence[Message], table: MediaTable, where: str) -> Conversation:
-        """Token rows of a rendered conversation.
+    def encode(
+        self, text: str, messages: Sequence[Message], table: MediaTable, where: str, *, place: bool = True
+    ) -> Conversation:
+        """Token rows of a rendered conversation; without ``place`` their positions are left at 0, which is quicker.
 
         Raises:
             InputError: the text has another number of placeholders than the messages have pictures.
@@ -111,7 +117,8 @@ class Processor:
         if length > self.context:
             raise LengthError(f"{where}: {length} tokens, the model's context is {self.context}; shorten it")
         rows_TC = self._expand(np.asarray(ids, dtype=np.int64), runs)
-        rows_TC[:, Column.TIME :] = self._backbone.positions(rows_TC[:, Column.ID], media)
+        if place:
+            rows_TC[:, Column.TIME :] = self._backbone.positions(rows_TC[:, Column.ID], media)
         return Conversation(rows_TC, where)
 
     def _check_marks(self, text: str, parts: Sequence[Image | Video], where: str) -> None:

@@ -231,8 +231,10 @@ class RewardModel:
 
         save(self, folder, form=form, source=self._source, overwrite=overwrite)
 
-    def conversation(self, group: Group, index: int, table: MediaTable, where: str) -> Conversation:
-        """The token rows of one response of a group, as the head wants to read it."""
+    def conversation(
+        self, group: Group, index: int, table: MediaTable, where: str, *, place: bool = True
+    ) -> Conversation:
+        """The token rows of one response of a group, as the head reads it; ``place``: see `Processor.encode`."""
         messages, question = group.messages + group.responses[index], self.head.question
         try:
             if question is not None:
@@ -240,7 +242,8 @@ class RewardModel:
             text = self.processor.render(messages, generate=question is not None)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
-        return self.processor.encode(text + (question.prefill if question else ""), messages, table, where)
+        text += question.prefill if question else ""
+        return self.processor.encode(text, messages, table, where, place=place)
 
     @torch.inference_mode()
     def score_plain(self, messages: Sequence[Any]) -> float:

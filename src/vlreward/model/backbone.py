@@ -156,12 +156,11 @@ class Backbone:
         import torch
         from transformers import AutoModel
 
-        from . import attention
+        from . import attention, windows
         from .checkpoints import check_tensors
 
         check_tensors(folder)
         spec = spec_for(folder.config, folder.name)
-        vision = "sdpa" if device.type != "cuda" else _cuda_vision_attention()
         with quiet_transformers():
             model, info = AutoModel.from_pretrained(
                 folder.path,
@@ -169,7 +168,7 @@ class Backbone:
                 device_map=device_map if device_map is not None else {"": device},
                 attn_implementation={
                     "text_config": attention.NAME if spec.packable else "sdpa",
-                    "vision_config": vision,
+                    "vision_config": "sdpa",
                 },
                 local_files_only=True,
                 trust_remote_code=False,
@@ -181,6 +180,8 @@ class Backbone:
             # A sum is not finite if any of its terms is not, and needs no memory beside the tensor.
             if not torch.isfinite(parameter.detach().sum(dtype=torch.float32)):
                 raise CheckpointError(f"{folder.name}: tensor {name} holds NaN or infinite values")
+        # Set behind the loading, which would look for a package to go with the name.
+        model.visual.config._attn_implementation = windows.NAME
         _embed_patches_by_product(model.visual.patch_embed)
         return cls(model.eval(), spec, text_after_video=text_after_video(folder.config))
 
@@ -440,12 +441,6 @@ def _check_loading(info: Mapping[str, Any], where: str) -> None:
     if wrong:
         names = ", ".join(wrong[:3]) + (" …" if len(wrong) > 3 else "")
         raise CheckpointError(f"{where}: transformers did not load {names}; is its version one that was tested?")
-
-
-def _cuda_vision_attention() -> str:
-    from transformers.utils import is_flash_attn_2_available
-
-    return "flash_attention_2" if is_flash_attn_2_available() else "sdpa"
 
 
 @contextmanager

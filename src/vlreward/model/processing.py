@@ -79,7 +79,7 @@ class Processor:
         self, tokenizer: Any, chat_template: str, media: MediaProcessor, backbone: Backbone, context: int
     ) -> None:
         self.tokenizer, self.media, self.context = tokenizer, media, context
-        self._template, self._backbone = chat_template, backbone
+        self.template, self._backbone = chat_template, backbone
         self._image_id, self._video_id = backbone.image_token_id, backbone.video_token_id
         self._image_mark = tokenizer.convert_ids_to_tokens(self._image_id)
         self._video_mark = tokenizer.convert_ids_to_tokens(self._video_id)
@@ -89,7 +89,7 @@ class Processor:
         plain = [{"role": m.role, "content": _plain(m)} for m in messages]
         try:
             text: str = self.tokenizer.apply_chat_template(
-                plain, chat_template=self._template, tokenize=False, add_generation_prompt=generate
+                plain, chat_template=self.template, tokenize=False, add_generation_prompt=generate
             )
         except (jinja2.TemplateError, TypeError) as error:
             raise InputError(f"the chat template refuses these messages: {error}") from error

@@ -66,7 +66,7 @@ class DataSource:
     ignore: tuple[str, ...] = ()
     """Keys of its rows that are passed over."""
     weight: float = 1.0
-    """How often each ranking is seen in an epoch, on average: 0.5 takes another half each epoch, 2 takes all twice."""
+    """How often each ranking is seen in an epoch, on average: 0.5 takes half of them, drawn anew."""
 
     def __post_init__(self) -> None:
         positive("weight", self.weight)

@@ -1,0 +1,49 @@
+"""The loss of one pack, from what `PackModel` gives.
+
+Shape suffixes: ``P`` pairs, ``S`` conversations, ``A`` answer tokens, ``R`` rankings of the pack.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .losses import bradley_terry, plackett_luce
+from .objective import Objective
+from .packs import Pack
+
+
+def pack_loss(output: dict[str, Tensor], pack: Pack, objective: Objective) -> Tensor:
+    """The sum of a pack's losses, one for each entry of its ``labels``: pairs, rankings or answer tokens.
+
+    With a language weight, each pair or ranking bears that of its best response, the mean over its tokens.
+    """
+    if objective.loss == "language":
+        return output["nll_A"].sum() + output["anchor"]
+    rewards_S = output["rewards_S"]
+    if objective.loss == "bradley-terry":
+        loss_P = bradley_terry(
+            rewards_S[pack["chosen_P"]],
+            rewards_S[pack["rejected_P"]],
+            pack["margins_P"].to(rewards_S.dtype),
+            label_smoothing=objective.label_smoothing,
+            centering=objective.centering,
+        )
+        ranking_P = pack["ranking_S"][pack["chosen_P"]]
+    else:
+        count = int(pack["labels"].numel())
+        mine = [pack["ranking_S"] == i for i in range(count)]
+        losses = [plackett_luce(rewards_S[own], pack["rank_S"][own]) for own in mine]
+        loss_P = torch.stack(losses) if losses else rewards_S.new_zeros(0)
+        ranking_P = torch.arange(count, device=rewards_S.device)
+    if objective.writes:
+        loss_P = loss_P + objective.language_weight * _mean_of_answers(output["nll_A"], pack)[ranking_P]
+    return loss_P.sum() + output["anchor"]
+
+
+def _mean_of_answers(nll_A: Tensor, pack: Pack) -> Tensor:
+    """The mean over each ranking's written tokens ``(R,)``."""
+    rankings = len(pack["names"])
+    sums_R = nll_A.new_zeros(rankings).index_add(0, pack["answer_A"], nll_A)
+    counts_R = torch.bincount(pack["answer_A"], minlength=rankings)
+    return sums_R / counts_R.clamp(min=1)

@@ -106,13 +106,13 @@ def test_a_mark_written_in_a_message_is_refused(model: RewardModel) -> None:
 
 
 def test_a_template_that_drops_a_picture_is_refused(model: RewardModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.processor, "_template", "{% for m in messages %}{{ m.role }}{% endfor %}")
+    monkeypatch.setattr(model.processor, "template", "{% for m in messages %}{{ m.role }}{% endfor %}")
     with pytest.raises(InputError, match=r"1 pictures but 0 <\|image_pad\|>"):
         model.score_groups([Group(ask(image((56, 56), 1)), ["a"])])
 
 
 def test_a_template_error_is_one_of_input(model: RewardModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.processor, "_template", "{{ raise_exception('roles must alternate') }}")
+    monkeypatch.setattr(model.processor, "template", "{{ raise_exception('roles must alternate') }}")
     with pytest.raises(InputError, match=r"^group 'x': responses\[0\]: the chat template refuses .*must alternate"):
         model.score_groups([Group("Hello", ["a"], id="x")])
 

@@ -108,6 +108,23 @@ def _with_budget(model: RewardModel, budget: int) -> Any:
     return replace(model.settings, pack_tokens=budget)
 
 
+def test_the_last_layer_at_scored_positions_is_the_last_layer(
+    model: RewardModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    mlp = model.backbone.model.language_model.layers[-1].mlp
+    hook = mlp.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[1]))
+    batch = [Group("Hello, who is it?", ["A cat.", "A dog.", ""]), Group("Good day.", ["Good day."])]
+    try:
+        narrow = model.score_groups(batch)
+        monkeypatch.setattr(model.backbone, "scored_last_layer", False)
+        whole = model.score_groups(batch)
+    finally:
+        hook.remove()
+    assert_close(narrow, whole)
+    assert rows[0] == 4 < rows[1]
+
+
 def spread(values: list[float]) -> float:
     return max(values) - min(values)
 

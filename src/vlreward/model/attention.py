@@ -14,7 +14,7 @@ Shape suffixes: ``B`` batch (1 for a pack), ``H`` heads, ``T`` packed tokens, ``
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,7 +28,7 @@ from .packing import IntArray
 NAME = "vlreward_tree"
 """The name under which the attention function is registered."""
 
-Method: TypeAlias = Literal["blocks", "flex", "dense"]
+Method: TypeAlias = Literal["blocks", "flex", "dense", "rows"]
 
 # Costs in allowed-pair units, measured on two AVX-512 cores with 16 heads of 64: they move the choice between equally
 # right ways, nothing else.
@@ -61,14 +61,28 @@ class Tree:
     """End of each token's subtree, int64, on the CPU."""
     method: Method
     blocks: tuple[Block, ...] = ()
+    scored_S: torch.Tensor | None = None
+    """Where the last layer's output is read; None: everywhere."""
     _made: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
-    def build(cls, exit_T: IntArray, device: torch.device, method: Method | None = None) -> Tree:
+    def build(
+        cls,
+        exit_T: IntArray,
+        device: torch.device,
+        method: Method | None = None,
+        scored_S: IntArray | None = None,
+    ) -> Tree:
         """Choose the method for the device and length, unless one is named, and plan it."""
         chosen = method or choose_method(device, len(exit_T))
         blocks = tuple(plan_blocks(exit_T)) if chosen == "blocks" else ()
-        return cls(torch.from_numpy(exit_T), chosen, blocks)
+        scored = None if scored_S is None else torch.from_numpy(scored_S)
+        return cls(torch.from_numpy(exit_T), chosen, blocks, scored)
+
+    def at_scored(self) -> Tree:
+        """The same tree for queries at the scored tokens alone."""
+        tree: Tree = self.once("scored", lambda: replace(self, method="rows", _made={}))
+        return tree
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """``make()``, kept for the other layers."""
@@ -201,9 +215,11 @@ def tree_attention(
         return output
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if tree.method == "blocks":
-        out_BHTD: torch.Tensor = _BlockAttention.apply(query, key, value, tree, scale)  # type: ignore[no-untyped-call]
+        out_BHTD: torch.Tensor = _BlockAttention.apply(query, key, value, tree, scale)
     elif tree.method == "flex":
         out_BHTD = _flex(query, key, value, scale, tree)
+    elif tree.method == "rows":
+        out_BHTD = _rows(query, key, value, scale, tree)
     else:
         out_BHTD = _dense(query, key, value, scale, tree)
     return out_BHTD.transpose(1, 2).contiguous(), None
@@ -242,7 +258,7 @@ class _BlockAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         query, key, value, out, lse_BHT = ctx.saved_tensors
         exact = lse_BHT.dtype
@@ -300,6 +316,19 @@ def _dense(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: f
             )
         )
     return torch.cat(parts, dim=2)
+
+
+def _rows(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, tree: Tree) -> torch.Tensor:
+    """Queries at the scored tokens, ``(1, H, S, D)``, against all keys."""
+    length, device, scored_S = key.shape[2], query.device, tree.scored_S
+    assert scored_S is not None
+
+    def make() -> torch.Tensor:
+        q, k = scored_S[:, None], torch.arange(length)[None, :]
+        return ((k <= q) & (q < tree.exit_T[None, :])).to(device)
+
+    mask_ST = tree.once(("rows", device), make)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask_ST, scale=scale, enable_gqa=True)
 
 
 def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, tree: Tree) -> torch.Tensor:

@@ -133,6 +133,8 @@ class Backbone:
     def __init__(self, model: Any, spec: BackboneSpec, *, text_after_video: TextAfterVideo = "last") -> None:
         self.model, self.spec, self.text_after_video = model, spec, text_after_video
         self.config = model.config
+        self.scored_last_layer = True
+        """Whether scoring computes the last layer at scored positions only."""
         self.image_token_id, self.video_token_id = int(self.config.image_token_id), int(self.config.video_token_id)
 
     @classmethod
@@ -156,7 +158,7 @@ class Backbone:
         import torch
         from transformers import AutoModel
 
-        from . import attention, windows
+        from . import attention, last_layer, windows
         from .checkpoints import check_tensors
 
         check_tensors(folder)
@@ -183,6 +185,8 @@ class Backbone:
         # Set behind the loading, which would look for a package to go with the name.
         model.visual.config._attn_implementation = windows.NAME
         _embed_patches_by_product(model.visual.patch_embed)
+        if spec.packable:
+            last_layer.install(model.language_model)
         return cls(model.eval(), spec, text_after_video=text_after_video(folder.config))
 
     @property
@@ -301,14 +305,7 @@ class Backbone:
         ]
 
     def hidden(self, trie: Trie, features: Mapping[int, Features], *, method: Any = None) -> torch.Tensor:
-        """Last hidden states ``(S, D)`` at each conversation's last token; see `packed_hidden`."""
-        import torch
-
-        hidden_TD = self.packed_hidden(trie, features, method=method)
-        return hidden_TD[torch.from_numpy(trie.last_S).to(hidden_TD.device)]
-
-    def packed_hidden(self, trie: Trie, features: Mapping[int, Features], *, method: Any = None) -> torch.Tensor:
-        """Last hidden states ``(T, D)`` of all tokens of a pack.
+        """Last hidden states ``(S, D)`` at each conversation's last token; for scoring, without gradients.
 
         Args:
             trie: the pack.
@@ -317,12 +314,34 @@ class Backbone:
         """
         import torch
 
+        if self._last_layer_reads_scored(features):
+            return self._forward(trie, features, method, trie.last_S)
+        hidden_TD = self._forward(trie, features, method, None)
+        return hidden_TD[torch.from_numpy(trie.last_S).to(hidden_TD.device)]
+
+    def packed_hidden(self, trie: Trie, features: Mapping[int, Features], *, method: Any = None) -> torch.Tensor:
+        """Last hidden states ``(T, D)`` of all tokens of a pack; arguments as of `hidden`."""
+        return self._forward(trie, features, method, None)[: len(trie)]
+
+    def _last_layer_reads_scored(self, features: Mapping[int, Features]) -> bool:
+        """Whether the last layer may be narrowed: not while training, nor where a deepstack level is added after it."""
+        import torch
+
+        levels = max((len(feature.deepstack) for feature in features.values()), default=0)
+        return self.scored_last_layer and not torch.is_grad_enabled() and levels < len(self.model.language_model.layers)
+
+    def _forward(
+        self, trie: Trie, features: Mapping[int, Features], method: Any, scored_S: IntArray | None
+    ) -> torch.Tensor:
+        """The language model's last states, at all tokens or the scored ones."""
+        import torch
+
         from .attention import Tree, packed_length
         from .packing import Column, pad_trie
 
-        device, length = self.device, len(trie)
+        device = self.device
         if method is None:
-            trie = pad_trie(trie, packed_length(device, length))
+            trie = pad_trie(trie, packed_length(device, len(trie)))
         rows_TC = torch.from_numpy(trie.rows_TC).to(device)
         embeds_TD = self.model.get_input_embeddings()(rows_TC[:, Column.ID])
         visual_T, gathered = self._gather(rows_TC, features)
@@ -335,11 +354,11 @@ class Backbone:
             inputs_embeds=embeds_TD[None],
             position_ids=rows_TC[:, Column.TIME :].T[:, None],
             use_cache=False,
-            tree=Tree.build(trie.exit_T, device, method),
+            tree=Tree.build(trie.exit_T, device, method, scored_S),
             **extra,
         )
-        hidden_TD: torch.Tensor = output.last_hidden_state[0, :length]
-        return hidden_TD
+        hidden: torch.Tensor = output.last_hidden_state[0]
+        return hidden
 
     def _gather(self, rows_TC: torch.Tensor, features: Mapping[int, Features]) -> tuple[torch.Tensor, Features | None]:
         """Which tokens are visual, and their visual tokens in packed order."""

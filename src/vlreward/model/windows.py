@@ -63,7 +63,8 @@ def _side_by_side(tensor_HND: torch.Tensor, index: torch.Tensor, windows: int, l
     """The pieces at ``index`` as a batch ``(W, H, L, D)``; without a copy where they are all there is."""
     if len(index) < tensor_HND.shape[1]:
         tensor_HND = tensor_HND[:, index]
-    return tensor_HND.unflatten(1, (windows, length)).transpose(0, 1)
+    heads, _, size = tensor_HND.shape
+    return tensor_HND.reshape(heads, windows, length, size).transpose(0, 1)
 
 
 AttentionInterface.register(NAME, window_attention)

@@ -17,6 +17,7 @@ README = PROJECT / "README.md"
 RESULTS = PROJECT / "benchmarks" / "results"
 BEGIN, END = "<!-- speed: written by benchmarks/readme_table.py -->", "<!-- end of speed -->"
 NAMES = {
+    "ours-whole-last-layer": "with a whole last layer",
     "published": "published procedure",
     "plain": "same without LM head",
     "ms-swift": "ms-swift",

@@ -5,7 +5,8 @@ compared first: contestants that disagree are not timed. Then everybody takes tu
 pictures in every round so that nobody answers from a cache; medians are reported, and beside each ratio the one that
 the arithmetic alone would give. The time is from messages to numbers: reading, resizing and tokenizing are in it.
 
-    ours                   this project: the trie pack
+    ours                   this project: the trie pack, the last layer at scored positions only
+    ours-whole-last-layer  the trie pack alone, so that what the last layer saves can be told apart
     published              the published scoring procedure: the whole model with its LM head, a right-padded batch
     plain                  the same without the LM head
     ms-swift               its engine, when its environment is there (benchmarks/peers/install.py ms-swift)
@@ -47,7 +48,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds per workload (default 5; 2 with --quick)")
     parser.add_argument("--dtype", choices=sorted(TOLERANCE), default="float32")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of every contestant")
-    parser.add_argument("--peer-answers", type=int, default=8, help="tools of other environments sit out above this N")
+    parser.add_argument(
+        "--peer-answers",
+        type=int,
+        default=8,
+        help="all but ours and published sit out above this N, where memory is not measured either",
+    )
     parser.add_argument("--no-memory", action="store_true", help="leave the memory runs out")
     parser.add_argument("--no-puzzles", action="store_true", help="leave the real groups out")
     parser.add_argument("--env-dir", type=Path, default=environments.DEFAULT_FOLDER, help="where environments live")
@@ -112,7 +118,8 @@ def measure(arguments: argparse.Namespace, size: ModelSize, folder: Path) -> dic
     print(report.shares_text(size, shape), flush=True)
     timings, versions = run(setup, list(contestants), workloads, rounds=rounds, peer_answers=arguments.peer_answers)
     if not arguments.no_memory:
-        measure_memory(setup, list(contestants), timings[:1] if arguments.quick else timings)
+        small = [timing for timing in timings if timing.workload.answers <= arguments.peer_answers]
+        measure_memory(setup, list(contestants), small[:1] if arguments.quick else small)
     shapes = count_shapes(timings, model, folder, rounds)
     return {
         "what": "benchmarks/score.py",

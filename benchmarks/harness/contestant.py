@@ -26,6 +26,8 @@ class Contestant:
     """Its file in ``peers/``."""
     environment: str | None = None
     """The environment that it needs; the running one when there is none."""
+    options: tuple[str, ...] = ()
+    """What it is told to do otherwise than usual."""
 
     def python(self, folder: Path) -> Path | None:
         """Its interpreter, or ``None`` when the environment has not been built in ``folder``."""
@@ -41,7 +43,8 @@ PUBLISHED = Contestant(name="published", script="published.py")
 PLAIN = Contestant(name="plain", script="plain.py")
 MS_SWIFT = Contestant(name="ms-swift", script="ms_swift.py", environment="ms-swift")
 CROSS_ENCODER = Contestant(name="sentence-transformers", script="cross_encoder.py", environment="sentence-transformers")
-CONTESTANTS = (OURS, PUBLISHED, PLAIN, MS_SWIFT, CROSS_ENCODER)
+WHOLE_LAST_LAYER = Contestant(name="ours-whole-last-layer", script="ours.py", options=("whole_last_layer",))
+CONTESTANTS = (OURS, WHOLE_LAST_LAYER, PUBLISHED, PLAIN, MS_SWIFT, CROSS_ENCODER)
 
 
 class Process:
@@ -61,7 +64,8 @@ class Process:
                 text=True,
                 env=variables,
             )
-        loaded = self._ask({"do": "load", "options": {}} | load)
+        options = dict.fromkeys(contestant.options, True) | load.get("options", {})
+        loaded = self._ask({"do": "load"} | load | {"options": options})
         self.versions: dict[str, str] = loaded["versions"]
         self.rest_bytes: int | None = loaded["rest_bytes"]
         self.rest_file_bytes: int | None = loaded["rest_file_bytes"]

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .contestant import OURS, Contestant, Process
+from .contestant import OURS, PUBLISHED, Contestant, Process
 from .workload import Workload
 
 _CHECK_ROUND = -1
@@ -93,7 +93,7 @@ class Timing:
 def run(
     setup: Setup, contestants: Sequence[Contestant], workloads: Sequence[Workload], *, rounds: int, peer_answers: int
 ) -> tuple[list[Timing], dict[str, dict[str, str]]]:
-    """All workloads: compare, then time. Contestants of other environments sit out above ``peer_answers`` answers.
+    """All workloads: compare, then time. All but ours and the published way sit out above ``peer_answers`` answers.
 
     Returns what was measured, and each contestant's versions.
 
@@ -115,7 +115,7 @@ def run(
 
 
 def _takes_part(contestant: Contestant, workload: Workload, peer_answers: int) -> bool:
-    return contestant.environment is None or workload.answers <= peer_answers
+    return contestant in (OURS, PUBLISHED) or workload.answers <= peer_answers
 
 
 def _compare(setup: Setup, timing: Timing, processes: dict[str, Process]) -> None:

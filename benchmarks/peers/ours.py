@@ -17,6 +17,8 @@ def load(request: dict[str, Any]) -> tuple[Score, dict[str, str]]:
     rm = RewardModel.from_pretrained(
         request["model"], dtype=request["dtype"], device=request["options"].get("device", "cpu")
     )
+    if request["options"].get("whole_last_layer"):
+        rm.backbone.scored_last_layer = False
 
     def score(groups: Groups) -> list[list[float]]:
         return rm.score_groups([Group(messages=group["messages"], responses=group["responses"]) for group in groups])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -61,6 +62,7 @@ def test_score_takes_messages_of_ours(model: RewardModel) -> None:
         (QUESTION, "this one ends in a user message"),
         ([], "this one is empty"),
         ([[*QUESTION]], r"conversations\[0\]: .* ends in a user message"),
+        ({"role": "assistant", "content": "x"}, "expected a list of messages, got dict"),
     ],
 )
 def test_score_needs_an_answer(model: RewardModel, messages: Any, problem: str) -> None:
@@ -145,9 +147,24 @@ def test_many_visual_tokens_get_one_hint(checkpoint: Checkpoint, caplog: pytest.
 
 
 def test_a_score_that_is_not_finite_names_its_group(model: RewardModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "_score", lambda *_: [1.0, math.nan])
+    monkeypatch.setattr(model, "_score_distinct", lambda *_: [1.0, math.nan])
     with pytest.raises(ScoreError, match=r"^group 'q': responses\[1\]: the reward is nan"):
         model.score_groups([Group("Hello", ["a", "b"], id="q")])
+    with pytest.raises(ScoreError, match=r"^groups\[1\]: responses\[0\]: the reward is nan"):
+        model.score_groups([Group("Hello", ["a"]), Group("Hello", ["b"])])
+
+
+@pytest.mark.parametrize("copies", [2, 3, 4, 7])
+def test_equal_answers_tie_exactly(model: RewardModel, copies: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head's product rounds by the place of a row among others: 1e-7, which would decide a tie."""
+    for answer in ("a", "A cat.", "It is a cat on a mat.", ""):
+        rewards = model.score_groups([Group(QUESTION, [answer] * copies)])[0]
+        assert len(set(rewards)) == 1
+        assert [item.index for item in model.rank(Group(QUESTION, [answer] * copies))] == list(range(copies))
+        assert model.compare(Group(QUESTION, [answer, answer])) == 0.5
+    # Each conversation is alone over this budget, and so in a pack of its own.
+    monkeypatch.setattr(model, "settings", dataclasses.replace(model.settings, pack_tokens=1))
+    assert len(set(model.score_groups([Group(QUESTION, ["A cat."] * copies)])[0])) == 1
 
 
 def test_pixel_limits_are_the_checkpoints_unless_said(checkpoint: Checkpoint) -> None:

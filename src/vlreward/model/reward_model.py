@@ -157,7 +157,8 @@ class RewardModel:
         Raises:
             InputError: a conversation does not end in an assistant message.
         """
-        if len(messages) > 0 and not isinstance(messages[0], (Mapping, Message)):
+        several = not isinstance(messages, Mapping) and len(messages) > 0
+        if several and not isinstance(messages[0], (Mapping, Message)):
             groups = [_as_group(item, f"conversations[{i}]") for i, item in enumerate(messages)]
             return [rewards[0] for rewards in self.score_groups(groups)]
         return self.score_groups([_as_group(messages, "messages")])[0][0]
@@ -179,9 +180,7 @@ class RewardModel:
         rewards: list[list[float]] = []
         for window in self._windows(groups):
             values = iter(self._score(window.conversations, window.table))
-            for group in window.groups:
-                scored = Reward(id=group.id, rewards=tuple(next(values) for _ in group.responses))
-                rewards.append(list(scored.rewards))
+            rewards += [[next(values) for _ in group.responses] for group in window.groups]
             if progress is not None:
                 progress(len(window.groups))
         return rewards
@@ -282,6 +281,18 @@ class RewardModel:
 
     @torch.inference_mode()
     def _score(self, conversations: Sequence[Conversation], table: MediaTable) -> list[float]:
+        """The reward of each conversation, equal ones scored once: each its own rounding would break their tie."""
+        keys = [conversation.rows_TC.tobytes() for conversation in conversations]
+        distinct: dict[bytes, Conversation] = {}
+        for key, conversation in zip(keys, conversations, strict=True):
+            distinct.setdefault(key, conversation)
+        rewards = dict(zip(distinct, self._score_distinct(list(distinct.values()), table), strict=True))
+        for key, reward in rewards.items():
+            if not math.isfinite(reward):
+                raise ScoreError(f"{distinct[key].where}: the reward is {reward}, not a finite number")
+        return [rewards[key] for key in keys]
+
+    def _score_distinct(self, conversations: Sequence[Conversation], table: MediaTable) -> list[float]:
         if not self.backbone.spec.packable:
             return [self._plain(conversation, table) for conversation in conversations]
         rewards = [math.nan] * len(conversations)

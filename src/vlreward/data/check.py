@@ -63,7 +63,7 @@ class DataCheck:
     contradictions: int = 0
     """Rankings of the same conversations as an earlier one, but in another order."""
     repeated: list[str] = field(default_factory=list)
-    """The first of the last three kinds."""
+    """The first of each of the last three kinds."""
     several_turns: int = 0
     """Rankings whose prompt has more than one user message."""
     with_system: int = 0
@@ -115,7 +115,7 @@ def check_rankings(
         files: name and rows of each file, as `scan_rankings` reads them.
         looker: how pictures are looked at; otherwise each is opened.
         against: benchmarks to compare with.
-        most_problems: how many rows that are wrong, and how many that repeat others, are named.
+        most_problems: how many rows that are wrong, and how many of each kind that repeat others, are named.
 
     Raises:
         InputError: a file itself is missing, empty or unreadable; or there is none.
@@ -212,17 +212,20 @@ class _Checker:
         by_rank = list(zip(ranking.ranks, conversations, strict=True))
         if any(a != b and one == other for a, one in by_rank for b, other in by_rank):
             found.equal_answers += 1
-            self._repeated(f"{where}: a better and a worse response are the same")
+            self._repeated(f"{where}: a better and a worse response are the same", found.equal_answers)
         earlier = self._index.add(row, by_rank)
         if earlier is None:
             return
         place, is_same = earlier
-        found.duplicates += is_same
-        found.contradictions += not is_same
-        self._repeated(f"{where}: {'says' if is_same else 'ranks otherwise'} what {place} says")
+        if is_same:
+            found.duplicates += 1
+            self._repeated(f"{where}: says what {place} says", found.duplicates)
+        else:
+            found.contradictions += 1
+            self._repeated(f"{where}: ranks otherwise what {place} ranks", found.contradictions)
 
-    def _repeated(self, message: str) -> None:
-        if len(self.found.repeated) < self._most:
+    def _repeated(self, message: str, count: int) -> None:
+        if count <= self._most:
             self.found.repeated.append(message)
 
     def finish(self) -> DataCheck:

@@ -146,11 +146,11 @@ def _text(value: Any, name: str, where: str) -> str:
 def _write(ranking: Ranking, target: Target, where: str) -> dict[str, Any]:
     pair = pair_of(ranking, _NAME, where)
     refuse_limits(ranking.group, _NAME, where)
-    _check_turns(pair, where)
     if not same_media((*pair.prompt, *pair.chosen), (*pair.prompt, *pair.rejected)):
         raise UnsupportedError(
             f"{where}: each side shows other pictures, but {_NAME} has one list for both; use ms-swift"
         )
+    _check_turns(pair, where)
     tags = Tags()
     by_role = {role: getattr(tags, name) for name, role in _ROLES.items()}
 

@@ -1,7 +1,7 @@
 """What is combined with what, and which combinations training never sees.
 
-A combination that is held out is absent from training altogether: from pictures, from right answers and from wrong
-ones. Everything it is made of (the colour, the shape, the letters) is there in other combinations.
+A combination that is held out is absent from its family's training altogether: from pictures, from right answers and
+from wrong ones. Everything it is made of (the colour, the shape, the letters) is there in other combinations.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HELDOUT_DICE = frozenset(
 """Throws of two dice, left and right: each number is held out twice on either side."""
 HELDOUT_GRIDS = frozenset([(2, 4), (3, 5), (4, 2), (5, 3), (3, 3)])
 """Dots in rows and columns."""
-HELDOUT_PIES = frozenset([(2, 3), (1, 4), (3, 5), (5, 6)])
+HELDOUT_PIES = frozenset([(2, 3), (1, 4), (3, 5), (4, 6)])
 """Filled parts, and parts in all."""
 
 GRIDS = tuple((rows, columns) for rows in range(2, 6) for columns in range(2, 6))

@@ -171,7 +171,7 @@ class _Card:
     def _pictured(self, place: tuple[int, int, int], response: Response, which: int, colour: Colour, fault: str) -> int:
         """An answer that is a picture, perhaps with words below; where it ends."""
         x, y, width = place
-        height = _ANSWER_PICTURE + 46
+        height = _ANSWER_PICTURE + (46 if _words(self._item.right) else 20)
         self.content.paste(_TINTS[colour], (x, y), _round_mask((width, height), 9))
         self._mark((x + 20, y + 22), colour)
         self._picture(self._item.answer_scenes[which], (x + 40, y + 10), _ANSWER_PICTURE)

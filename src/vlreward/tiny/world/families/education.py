@@ -127,25 +127,24 @@ def _bars(chance: Chance, split: Split) -> Draft:
         known = dict(zip((one, other), numbers, strict=True))
         return chart(chance, (one, other, *rest), known, 1, CHART_TOP)
 
-    return _feedback(chance, task, _around(chance, PAIRS, frozenset(), "train"), draw)
+    return _feedback(chance, task, _around(chance, PAIRS, frozenset(), split), draw)
 
 
 def _around(chance: Chance, every: Sequence[Numbers], heldout: frozenset[Numbers], split: Split) -> tuple[Numbers, ...]:
     """What the pupil wrote, and three other things that the figure might show, each different in one number.
 
-    In training none of the four is held out; in the held-out world at least one is.
+    In training none of the four is held out; in the held-out world what the pupil wrote is, and others may be.
     """
-    while True:
-        wrote = chance.choice(every)
-        near = [
-            other
-            for other in every
-            if other != wrote and (other[0] == wrote[0] or other[1] == wrote[1]) and abs(sum(other) - sum(wrote)) <= 2
-        ]
-        options = [wrote, *chance.sample([numbers for numbers in near], 3)]
-        found = [numbers in heldout for numbers in options]
-        if len(options) == 4 and (not heldout or any(found) == (split == "heldout")):
-            return tuple(options)
+    allowed = tuple(numbers for numbers in every if split == "heldout" or numbers not in heldout)
+    written = sorted(heldout) if heldout and split == "heldout" else allowed
+    near = {wrote: [other for other in allowed if _is_near(wrote, other)] for wrote in written}
+    wrote = chance.choice([wrote for wrote in written if len(near[wrote]) >= 3])
+    return (wrote, *chance.sample(near[wrote], 3))
+
+
+def _is_near(one: Numbers, other: Numbers) -> bool:
+    """Whether one of the numbers is the same and the other one not far off."""
+    return one != other and (one[0] == other[0] or one[1] == other[1]) and abs(sum(one) - sum(other)) <= 3
 
 
 def _figures(numbers: Numbers) -> dict[str, object]:

@@ -7,9 +7,9 @@ import operator
 from ..chance import Chance
 from ..combinations import COLOURS, DICE, HELDOUT_DICE, SHAPES, Pair, Split, pairs
 from ..draft import Draft, Family, posed, text_draft
-from ..layout import ground, scattered, thing
+from ..layout import ground, scattered
 from ..numbers import Numbers, readings, with_different_results
-from ..scenes import SMALL, Dice, Die, Shapes
+from ..scenes import SMALL, Dice, Die, Shapes, Thing
 from ..wording import Voice, a, plural
 
 
@@ -135,7 +135,7 @@ def _which_more(chance: Chance, split: Split) -> Draft:
     return text_draft((scattered(chance, shown), prompt), right, wrong, one if counts[0] > counts[1] else other)
 
 
-_ROW = (16, 43, 69, 96)
+_ROW = (15, 42, 70, 97)
 _SAME_PROMPTS = (
     "do the first and the last shape in the row have the same colour?",
     "is the first shape in the row of the same colour as the last one?",
@@ -168,7 +168,11 @@ def _same_colour(chance: Chance, split: Split) -> Draft:
 
     ends, right, wrong = posed(chance, candidates, say, fault)
     row = [ends[0], *(chance.choice(pairs(split)) for _ in range(2)), ends[1]]
-    things = tuple(thing(chance, pair, x, 56, SMALL + 1) for pair, x in zip(row, _ROW, strict=True))
+    height = chance.whole(32, 80)
+    things = tuple(
+        Thing(pair, x + chance.whole(-1, 1), height + chance.whole(-4, 4), SMALL + chance.below(3))
+        for pair, x in zip(row, _ROW, strict=True)
+    )
     verdict = "yes" if ends[0].colour == ends[1].colour else "no"
     return text_draft((Shapes(ground(chance), things), chance.choice(_SAME_PROMPTS)), right, wrong, verdict)
 

@@ -14,12 +14,18 @@ import pytest
 from PIL import Image as PILImage
 
 from vlreward.data.check import DataCheck, Spread, check_rankings
-from vlreward.data.content import Looker, conversation_digest, question_digests
+from vlreward.data.content import (
+    Looker,
+    conversation_digest,
+    conversation_digests,
+    has_equal_answers,
+    question_digests,
+)
 from vlreward.data.limits import MediaLimits
 from vlreward.data.overlap import Benchmark, Overlap
 from vlreward.data.rankings import scan_rankings
 from vlreward.errors import InputError
-from vlreward.types import Image, Message, Text, Video
+from vlreward.types import Group, Image, Message, Text, Video
 
 Lines = Callable[..., Path]
 
@@ -217,6 +223,16 @@ class TestContent:
         assert len(set(different)) == len(different)
         pieces = [Message("user", (Text(text="a"), Text(text="b")))]
         assert conversation_digest(pieces, []) == digest(("user", "ab"))
+
+    def test_equal_answers(self, pictures: None) -> None:
+        question = [Message("user", (Image(source="a.png"), Text(text="q")))]
+        group = Group(question, ["a", "b", "a", [Text(text="a")], [Image(source="a.png")], [Image(source="same.bmp")]])
+        digests = conversation_digests(group, Looker())
+        assert digests[0] == digests[2] == digests[3]
+        assert digests[4] == digests[5]
+        assert len(set(digests)) == 3
+        assert has_equal_answers([0, 1, 1, 0, 2, 2], digests)
+        assert not has_equal_answers([0, 1, 0, 0, 2, 2], digests)
 
     def test_questions(self) -> None:
         def asked(*texts: str) -> tuple[int, ...]:

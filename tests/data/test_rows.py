@@ -107,6 +107,28 @@ class TestErrors:
             list(read_rows(path))
 
     @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ('[{"a": 1}\n {"a": 2}]', "a.json:2: invalid JSON at column 2: Expecting ',' delimiter"),
+            ('[{"a": 1},]', "a.json:1: invalid JSON at column 11: Expecting value"),
+            ('[{"a": 1}', "a.json:1: invalid JSON at column 10: Expecting ',' delimiter"),
+            ('[{"a": 1}] 5', "a.json:1: invalid JSON at column 12: Extra data"),
+            ("[", "a.json:1: invalid JSON at column 2: Expecting value"),
+            ('[\n{"a": "x}]', "a.json:2: invalid JSON at column 7: Unterminated string starting at"),
+            ('[1,\n\n{"a": NaN}]', "a.json:3: invalid JSON: NaN is not a JSON number"),
+            ('[\n{"a": "\\ud83d"}]', r"a.json:2: half of a \\ud… pair in a string; such text has no UTF-8 form"),
+            ("[\n" + "[" * 200_000, "a.json:2: invalid JSON: maximum recursion depth exceeded.*"),
+        ],
+    )
+    def test_a_broken_list(self, lines: Lines, text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = lines(name="a.json")
+        path.write_text(text)
+        for chunk in (1 << 18, 3):
+            monkeypatch.setattr("vlreward.data.json_list._CHUNK", chunk)
+            with pytest.raises(InputError, match=f"^{message}$"):
+                list(scan_rows(path))
+
+    @pytest.mark.parametrize(
         ("name", "text"), [("a.jsonl", ""), ("a.jsonl", "\n \n"), ("a.json", "[]"), ("a.json", "")]
     )
     def test_empty(self, lines: Lines, name: str, text: str) -> None:
@@ -162,7 +184,54 @@ def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+class TestLists:
+    """A list is read a piece at a time, which must not show."""
+
+    @pytest.mark.parametrize("chunk", [3, 4, 7, 64])
+    @pytest.mark.parametrize("indent", [None, 1])
+    def test_pieces(self, lines: Lines, monkeypatch: pytest.MonkeyPatch, chunk: int, indent: int | None) -> None:
+        monkeypatch.setattr("vlreward.data.json_list._CHUNK", chunk)
+        rows = [{"a": i, "text": 'ü😀\n"]}' * i, "deep": [[{}], [1.5e3, True, None]]} for i in range(20)]
+        path = lines(name="a.json")
+        path.write_bytes(b"\xef\xbb\xbf \n" + json.dumps(rows, indent=indent, ensure_ascii=False).encode() + b"\n ")
+        assert [row.data for row in read_rows(path)] == rows
+
+    @pytest.mark.parametrize("chunk", [3, 1 << 18])
+    def test_where_it_is_not_utf_8(self, lines: Lines, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+        monkeypatch.setattr("vlreward.data.json_list._CHUNK", chunk)
+        path = lines(name="a.json")
+        for start in (b"", b"\xef\xbb\xbf"):
+            path.write_bytes(start + '[{"a": "ü"},\n {"a": "ü'.encode() + b'\xfc"}]')
+            with pytest.raises(InputError, match=r"^a.json:2: not UTF-8 at byte 11 \(0xfc\); save the file as UTF-8$"):
+                list(read_rows(path))
+            path.write_bytes(start + b'[{"a": "\xfc"}]')
+            with pytest.raises(InputError, match=r"^a.json:1: not UTF-8 at byte 9 \(0xfc\); save the file as UTF-8$"):
+                list(read_rows(path))
+        path.write_bytes(b'[{"a": "\xc3')
+        with pytest.raises(InputError, match=r"^a.json:1: not UTF-8 at byte 9 \(0xc3\); save the file as UTF-8$"):
+            list(read_rows(path))
+
+    def test_a_mistake_does_not_read_the_rest(self, lines: Lines) -> None:
+        path = lines(name="a.json")
+        path.write_text('[{"a": 1}, {"a": oops}, ' + json.dumps({"a": "x" * 10_000_000}) + "]")
+        tracemalloc.start()
+        with pytest.raises(InputError, match=r"^a.json:1: invalid JSON at column 18: Expecting value$"):
+            list(read_rows(path))
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+        tracemalloc.stop()
+
+
 class TestMemory:
+    def test_lists_stream(self, tmp_path: Path) -> None:
+        row, count = {"messages": "q" * 3000, "responses": ["a" * 500, "b" * 500]}, 5_000
+        (tmp_path / "a.json").write_text("[" + ", ".join([json.dumps(row)] * count) + "]")
+        assert (tmp_path / "a.json").stat().st_size > 20_000_000
+        tracemalloc.start()
+        assert sum(1 for _ in read_rows(tmp_path / "a.json")) == count
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 3_000_000
+
     def test_lines_stream(self, large_file: Path) -> None:
         assert large_file.stat().st_size > 20_000_000
         tracemalloc.start()

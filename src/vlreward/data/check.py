@@ -14,7 +14,7 @@ import numpy as np
 from vlreward.errors import InputError
 from vlreward.types import Image, Ranking
 
-from .content import Looker, Medium, conversation_digest, digest_of, question_digests, text_of
+from .content import Looker, Medium, conversation_digest, digest_of, has_equal_answers, question_digests, text_of
 from .length_bias import LengthBias, LengthBiasCount
 from .marks import media_of
 from .overlap import Benchmark, Overlap
@@ -210,7 +210,7 @@ class _Checker:
     def _compare(self, row: RankingRow, ranking: Ranking, conversations: list[int]) -> None:
         found, where = self.found, row.where
         by_rank = list(zip(ranking.ranks, conversations, strict=True))
-        if any(a != b and one == other for a, one in by_rank for b, other in by_rank):
+        if has_equal_answers(ranking.ranks, conversations):
             found.equal_answers += 1
             self._repeated(f"{where}: a better and a worse response are the same", found.equal_answers)
         earlier = self._index.add(row, by_rank)

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlreward.errors import MediaError
-from vlreward.types import Image, Message, Source, Text, Video
+from vlreward.types import Group, Image, Message, Source, Text, Video
 
 from .images import load_image
 from .limits import DEFAULT_LIMITS, MediaLimits
+from .marks import media_of
 from .sources import is_uri, locate, name_of
 from .targets import encoded, in_memory
 
@@ -146,6 +147,21 @@ def conversation_digest(messages: Sequence[Message], media: Sequence[Medium]) ->
             text = ""
         pieces.append(text.encode("utf-8", "surrogatepass"))
     return digest_of(pieces)
+
+
+def conversation_digests(group: Group, looker: Looker) -> tuple[int, ...]:
+    """A number for each response behind the prompt, equal where text, pictures and videos are."""
+    prompt = [looker.look(part) for part in media_of(group.messages)]
+    answers = ([looker.look(part) for part in media_of(response)] for response in group.responses)
+    return tuple(
+        conversation_digest(conversation, [*prompt, *answer])
+        for conversation, answer in zip(group.conversations(), answers, strict=True)
+    )
+
+
+def has_equal_answers(ranks: Sequence[int], digests: Sequence[int]) -> bool:
+    """Whether a better and a worse response are the same, given what `conversation_digests` says of them."""
+    return len(set(zip(digests, ranks, strict=True))) > len(set(digests))
 
 
 def question_digests(messages: Sequence[Message]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ pictures in the answers are the same on both sides.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vlreward.errors import InputError, UnsupportedError, describe_unknown
@@ -60,14 +61,12 @@ def _read(row: Row, reading: Reading) -> Ranking:
     other = fill_marks((*prompt, rejected), *media, f"{where}: rejected side", names=names)
     id = reading.ids.distinct(row)
     ranking = make_pair(filled[:-1], filled[-1:], other[-1:], values=values, id=id, where=where)
-    return Ranking(
-        group=resolve_paths(ranking.group, reading.folder, where), ranks=ranking.ranks, margin=ranking.margin
-    )
+    return replace(ranking, group=resolve_paths(ranking.group, reading.folder, where))
 
 
 def _values(row: Row, columns: Mapping[str, str], reading: Reading) -> dict[str, Any]:
     """The row's values by what they hold, those of `COMMON_KEYS` among them."""
-    by_name = {name: key for key, name in columns.items()} | {key: key for key in COMMON_KEYS}
+    by_name = {key: key for key in COMMON_KEYS} | {name: key for key, name in columns.items()}
     values = {}
     for name, value in row.data.items():
         if name in by_name:
@@ -105,9 +104,9 @@ def _message(turn: Any, tags: Tags, where: str) -> Message:
         )
     tag, content = turn.get(tags.role_tag), turn.get(tags.content_tag)
     roles = {getattr(tags, name): role for name, role in _ROLES.items() if getattr(tags, name) is not None}
-    if tag is not None and tag == tags.function_tag:
+    if isinstance(tag, str) and tag == tags.function_tag:
         raise InputError(f"{where}: a {tag!r} message; calls of tools are not read")
-    if tag not in roles:
+    if not isinstance(tag, str) or tag not in roles:
         raise InputError(f"{where}: unknown role {tag!r}; known: {', '.join(sorted(roles))}")
     if not isinstance(content, str):
         raise InputError(f"{where}: {tags.content_tag!r} must be a string, got {type(content).__name__}")
@@ -123,7 +122,10 @@ def _alpaca(
     values: Mapping[str, Any], columns: Mapping[str, str], where: str
 ) -> tuple[list[Message], Message, Message]:
     prompt = _system(values, where)
-    for i, turn in enumerate(values.get("history") or ()):
+    history = values.get("history") or ()
+    if not isinstance(history, Sequence) or isinstance(history, str):
+        raise InputError(f"{where}: {columns['history']!r} must be a list, got {type(history).__name__}")
+    for i, turn in enumerate(history):
         if not isinstance(turn, Sequence) or isinstance(turn, str) or len(turn) != 2:
             raise InputError(f"{where}: history[{i}] must be a question and an answer, got {turn!r:.60}")
         texts = [split_marks(_text(text, f"history[{i}]", where), where) for text in turn]

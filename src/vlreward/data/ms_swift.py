@@ -136,7 +136,7 @@ def _message(value: Any, where: str) -> Message:
     if not isinstance(value, Mapping):
         raise InputError(f"{where}: a message must be an object with 'role' and 'content', got {type(value).__name__}")
     role, content = value.get("role"), value.get("content")
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise InputError(f"{where}: unknown role {role!r}; known: {', '.join(_ROLES)} (calls of tools are not read)")
     if isinstance(content, str):
         return Message(_ROLES[role], split_marks(content, where))

@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from vlreward.errors import InputError, describe_unknown
 
+from .json_list import check_pairs, iter_list, refuse_constant
+
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".json", ".parquet")
 # Rows hold pictures, so few of them at a time.
 _PARQUET_BATCH = 32
@@ -47,8 +49,7 @@ def read_rows(path: str | Path, *, allow_empty: bool = False) -> Iterator[Row]:
 
     Args:
         path: JSON lines (``.jsonl``, ``.ndjson``, also with ``.gz``), Parquet, or ``.json``, which holds JSON lines or
-            one list. Only a list is read whole; of the others, memory holds a line or a few rows. Empty lines are
-            skipped.
+            one list. Memory holds a line or a few rows at a time. Empty lines are skipped.
         allow_empty: whether a file without rows is one; otherwise that is an error.
 
     Raises:
@@ -125,7 +126,7 @@ def _json_rows(path: Path) -> Iterator[Row | BadRow]:
     if not start.startswith(b"["):
         yield from _line_rows(path)
         return
-    for number, value in enumerate(_parse(_decode(path.read_bytes(), path, 1), path, 1), 1):
+    for number, value in enumerate(iter_list(path), 1):
         yield _object(value, f"{path}:row {number}", number)
 
 
@@ -146,9 +147,8 @@ def _decode(data: bytes, path: Path, line: int) -> str:
 def _parse(text: str, path: Path, line: int) -> Any:
     """``text`` starts at ``line``."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-        if "\\ud" in text or "\\uD" in text:
-            json.dumps(value, ensure_ascii=False).encode()
+        value = json.loads(text, parse_constant=refuse_constant)
+        check_pairs(value, text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}:{line + error.lineno - 1}: invalid JSON at column {error.colno}: {error.msg}"
@@ -158,10 +158,6 @@ def _parse(text: str, path: Path, line: int) -> Any:
     except (ValueError, RecursionError) as error:  # NaN, a number of thousands of digits, nesting without end
         raise InputError(f"{path}:{line}: invalid JSON: {error}") from None
     return value
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _object(value: Any, where: str, number: int) -> Row | BadRow:

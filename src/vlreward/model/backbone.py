@@ -189,6 +189,18 @@ class Backbone:
             last_layer.install(model.language_model)
         return cls(model.eval(), spec, text_after_video=text_after_video(folder.config))
 
+    @classmethod
+    def without_weights(cls, folder: CheckpointFolder) -> Backbone:
+        """A backbone that renders and measures but computes nothing: its tensors have shapes and no memory."""
+        import torch
+        from transformers import AutoConfig, AutoModel
+
+        spec = spec_for(folder.config, folder.name)
+        with quiet_transformers(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
+            model = AutoModel.from_config(config)
+        return cls(model.eval(), spec, text_after_video=text_after_video(folder.config))
+
     @property
     def device(self) -> torch.device:
         """Where the token embeddings are, and so where inputs go."""

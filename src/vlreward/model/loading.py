@@ -45,13 +45,15 @@ class LoadOptions:
     """Gives the head in place of the folder's own, for training a model that has none yet."""
     quantization: Any = None
     """How transformers is to quantise the weights, a ``BitsAndBytesConfig``; None: not at all."""
+    weights: bool = True
+    """Whether weights are loaded. Without them everything but scoring works, on the files that are small."""
 
 
 def load(cls: type[ModelT], path_or_id: str | Path, options: LoadOptions) -> ModelT:
     """What `RewardModel.from_pretrained` does; see there."""
     from .reward_model import Settings
 
-    folder = CheckpointFolder.open(path_or_id, options.revision, options.local_files_only)
+    folder = CheckpointFolder.open(path_or_id, options.revision, options.local_files_only, weights=options.weights)
     spec = spec_for(folder.config, folder.name)
     _check_resize(folder)
     head = read_head(folder, question=options.question) if options.head is None else options.head(folder)
@@ -64,9 +66,12 @@ def load(cls: type[ModelT], path_or_id: str | Path, options: LoadOptions) -> Mod
     processor = _image_processor(folder)
     media = MediaProcessor(processor, spec, min_pixels=low, max_pixels=high, limits=options.media_limits)
     dtype = choose_dtype(options.dtype, device, folder)
-    backbone = Backbone.load(
-        folder, dtype=dtype, device=device, device_map=options.device_map, quantization=options.quantization
-    )
+    if options.weights:
+        backbone = Backbone.load(
+            folder, dtype=dtype, device=device, device_map=options.device_map, quantization=options.quantization
+        )
+    else:
+        backbone = Backbone.without_weights(folder)
     context = int(folder.text_config.get("max_position_embeddings", 32_768))
     settings = Settings(
         model=str(path_or_id),

@@ -9,7 +9,7 @@ from .forms import FORMS, form_named, identify, read_head
 from .metadata import Metadata, PixelLimits, read_metadata, read_pixel_limits
 from .names import check_tensors
 from .question import Question
-from .writing import write_checkpoint
+from .writing import write_checkpoint, write_language_model
 
 __all__ = [
     "FORMS",
@@ -25,4 +25,5 @@ __all__ = [
     "read_metadata",
     "read_pixel_limits",
     "write_checkpoint",
+    "write_language_model",
 ]

@@ -39,7 +39,12 @@ class CheckpointFolder:
 
     @classmethod
     def open(
-        cls, path_or_id: str | Path, revision: str | None = None, local_files_only: bool = False
+        cls,
+        path_or_id: str | Path,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        *,
+        weights: bool = True,
     ) -> CheckpointFolder:
         """Look at a local folder, or fetch one from the hub.
 
@@ -47,14 +52,15 @@ class CheckpointFolder:
             path_or_id: a folder, else a hub id such as ``Skywork/Skywork-VL-Reward-7B``.
             revision: a branch, tag or commit of the hub id.
             local_files_only: take a hub id from the local cache only.
+            weights: whether there have to be weights; without, only small files are fetched and there are no tensors.
 
         Raises:
             CheckpointError: not found, no config.json, no weights, or a weight file that is missing, empty, truncated
                 or damaged; the message names it.
         """
-        path = locate(path_or_id, revision, local_files_only)
+        path = locate(path_or_id, revision, local_files_only, weights=weights)
         config = _read_config(path)
-        return cls(name=str(path_or_id), path=path, config=config, tensors=_read_weights(path))
+        return cls(name=str(path_or_id), path=path, config=config, tensors=_read_weights(path) if weights else {})
 
     @property
     def text_config(self) -> Mapping[str, Any]:
@@ -98,8 +104,10 @@ class CheckpointFolder:
         return read_json(self.path / filename) if (self.path / filename).is_file() else None
 
 
-def locate(path_or_id: str | Path, revision: str | None = None, local_files_only: bool = False) -> Path:
-    """The local folder of a path or hub id; fetched when it has to be.
+def locate(
+    path_or_id: str | Path, revision: str | None = None, local_files_only: bool = False, *, weights: bool = True
+) -> Path:
+    """The local folder of a path or hub id; fetched when it has to be, without ``weights`` the small files alone.
 
     Raises:
         CheckpointError: nothing is there; the message says what was tried.
@@ -111,18 +119,19 @@ def locate(path_or_id: str | Path, revision: str | None = None, local_files_only
         raise CheckpointError(f"{path_or_id}: a file; expected a model folder or a hub id")
     if isinstance(path_or_id, Path) or not _HUB_ID.fullmatch(path_or_id):
         raise CheckpointError(f"{path_or_id}: no such folder")
-    return _fetch(path_or_id, revision, local_files_only)
+    return _fetch(path_or_id, revision, local_files_only, weights)
 
 
-def _fetch(hub_id: str, revision: str | None, local_files_only: bool) -> Path:
+def _fetch(hub_id: str, revision: str | None, local_files_only: bool, weights: bool) -> Path:
     """Fetch what scoring needs of a hub id; torch files only where there are no safetensors."""
     from huggingface_hub import errors, snapshot_download
 
     at = f"{hub_id} at revision {revision}" if revision else hub_id
     options = {"revision": revision, "local_files_only": local_files_only}
     try:
-        path = Path(snapshot_download(hub_id, allow_patterns=[*_SMALL, "*.safetensors"], **options))
-        if not any(path.glob("*.safetensors")):
+        wanted = [*_SMALL, "*.safetensors"] if weights else _SMALL
+        path = Path(snapshot_download(hub_id, allow_patterns=list(wanted), **options))
+        if weights and not any(path.glob("*.safetensors")):
             path = Path(snapshot_download(hub_id, allow_patterns=[*_SMALL, "*.bin"], **options))
     except errors.GatedRepoError as error:
         raise CheckpointError(f"{at}: a gated model; accept its terms on its page, then run: hf auth login") from error

@@ -20,7 +20,7 @@ from vlreward.errors import CheckpointError, ConfigError, UnsupportedError
 from vlreward.model.backbone import BackboneSpec
 
 from .folder import CONFIG, CheckpointFolder
-from .form import Form, HeadFiles
+from .form import Form, HeadFiles, language_model_config
 from .forms import FORMS, form_named, identify
 from .headers import TensorInfo, read_safetensors_header
 from .metadata import METADATA, Metadata, processor_limits, set_processor_limits
@@ -57,8 +57,9 @@ def write_checkpoint(  # noqa: PLR0913 - each is a part of the checkpoint
 
     Args:
         head: the reward head; always written in float32.
-        state: the backbone's tensors by their names in memory (``language_model.…``, ``visual.…``); None: those of
-            ``source``, byte by byte, without loading them.
+        state: the backbone's tensors by their names in memory (``language_model.…``, ``visual.…``), with another
+            ``lm_head.weight`` than the source's if there is one; None: those of ``source``, byte by byte, without
+            loading them.
         spec: the backbone's declaration.
         source: where config, tokenizer, processor and LM head come from.
         out: the folder to make.
@@ -95,6 +96,35 @@ def write_checkpoint(  # noqa: PLR0913 - each is a part of the checkpoint
         if verify is not None:
             verify(partial)
     return (*files.notes, *_notes(head, target, source, has_lm_head=any(_has_lm_head(s) for s in shards.values())))
+
+
+def write_language_model(
+    *,
+    state: Mapping[str, Tensor],
+    spec: BackboneSpec,
+    source: CheckpointFolder,
+    out: str | Path,
+    metadata: Metadata,
+    overwrite: bool = False,
+    max_shard: int = MAX_SHARD,
+    verify: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a model without a reward head, which can be asked a question, or trained further.
+
+    Args and errors are those of `write_checkpoint`; ``state`` is not None.
+    """
+    check_out(Path(out), overwrite=overwrite)
+    with _replacing(Path(out)) as partial:
+        _write_small_files(source, partial)
+        _write_weights(source, partial, _from_memory(state, source, spec, HeadFiles(), max_shard), copying=False)
+        config = _with_dtype(language_model_config(source.config, spec), _dtype_of(state))
+        _write_json(partial / CONFIG, config)
+        written = replace(metadata, vlreward_version=version("vlreward"), form=None, question=None)
+        _write_limits(source, partial, written)
+        written.write(partial)
+        check_tensors(CheckpointFolder.open(partial))
+        if verify is not None:
+            verify(partial)
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
@@ -168,11 +198,11 @@ def _from_memory(
     state: Mapping[str, Tensor], source: CheckpointFolder, spec: BackboneSpec, files: HeadFiles, max_shard: int
 ) -> dict[str, list[Entry]]:
     """The backbone from memory under its published names, the source's LM head if it has one, and the head."""
-    odd = [name for name in state if memory_name(name) != name]
+    odd = [name for name in state if name != LM_HEAD and memory_name(name) != name]
     if odd:
         raise ConfigError(f"state: {odd[0]} is no tensor of the backbone; names start with language_model. or visual.")
     entries = [Entry.of_tensor(published_name(name, spec), tensor) for name, tensor in state.items()]
-    if LM_HEAD in source.tensors:
+    if LM_HEAD in source.tensors and LM_HEAD not in state:
         entries.append(Entry.of_file(LM_HEAD, source.tensors[LM_HEAD]))
     entries += [Entry.of_tensor(name, tensor) for name, tensor in files.in_model.items()]
     return split_shards(entries, max_shard)
@@ -204,8 +234,16 @@ def _write_config(
 ) -> None:
     config = form.configure(source.config, spec)
     if state is not None:
-        config = _with_dtype(config, str(next(iter(state.values())).dtype).removeprefix("torch."))
-    (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        config = _with_dtype(config, _dtype_of(state))
+    _write_json(partial / CONFIG, config)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _dtype_of(state: Mapping[str, Tensor]) -> str:
+    return str(next(iter(state.values())).dtype).removeprefix("torch.")
 
 
 def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:

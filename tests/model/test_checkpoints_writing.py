@@ -264,8 +264,11 @@ def test_tied_embeddings_have_no_lm_head(folder: Path, tmp_path: Path):
 
 
 def test_a_state_of_other_tensors_is_refused(folder: Path, tmp_path: Path):
+    state = {**in_memory(folder), "score.weight": torch.zeros(1)}
+    with pytest.raises(ConfigError, match=r"state: score.weight is no tensor of the backbone"):
+        write(folder, tmp_path / "out", "value-head", state=state)
     state = {**in_memory(folder), "lm_head.weight": torch.zeros(1)}
-    with pytest.raises(ConfigError, match=r"state: lm_head.weight is no tensor of the backbone"):
+    with pytest.raises(ConfigError, match=r"state: lm_head.weight has shape \(1,\), the embeddings \("):
         write(folder, tmp_path / "out", "value-head", state=state)
 
 

@@ -201,6 +201,10 @@ def _from_memory(
     odd = [name for name in state if name != LM_HEAD and memory_name(name) != name]
     if odd:
         raise ConfigError(f"state: {odd[0]} is no tensor of the backbone; names start with language_model. or visual.")
+    embeddings = state.get("language_model.embed_tokens.weight")
+    if LM_HEAD in state and embeddings is not None and state[LM_HEAD].shape != embeddings.shape:
+        shapes = f"{tuple(state[LM_HEAD].shape)}, the embeddings {tuple(embeddings.shape)}"
+        raise ConfigError(f"state: {LM_HEAD} has shape {shapes}; they are of different models")
     entries = [Entry.of_tensor(published_name(name, spec), tensor) for name, tensor in state.items()]
     if LM_HEAD in source.tensors and LM_HEAD not in state:
         entries.append(Entry.of_file(LM_HEAD, source.tensors[LM_HEAD]))

@@ -10,9 +10,9 @@ from typing import NoReturn
 
 import vlreward
 
-from . import compare, convert, data, inspect, rank, score, trace
+from . import compare, convert, data, inspect, rank, score, trace, train
 
-VERBS = (score.VERB, rank.VERB, compare.VERB, trace.VERB, inspect, convert, data)
+VERBS = (score.VERB, rank.VERB, compare.VERB, trace.VERB, inspect, convert, data, train)
 
 _EPILOG = "vlreward VERB --help describes a verb. The model is always named: --model, or VLREWARD_MODEL."
 

@@ -59,6 +59,8 @@ class PackModel(nn.Module):
             self.lm_head.weight = nn.Parameter(lm_head.to(model.backbone.device, model.backbone.dtype))
         self.facade = model.backbone
         self.objective, self.cache = objective, cache
+        self.adapters: Any = None
+        """peft's settings of the adapters, where there are any."""
 
     def freeze(self, trained: Iterable[str]) -> None:
         """Train the parts of these names and no others."""
@@ -71,9 +73,12 @@ class PackModel(nn.Module):
         """Whether any weight of the vision tower is trained."""
         return any(p.requires_grad for name, p in self.named_parameters() if part_of(name) == "vision")
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         """Keep only the inputs of layers and compute the rest again when gradients are; Trainer calls this."""
-        self.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs or {"use_reentrant": False})
+        kwargs = activation_checkpointing_kwargs or {"use_reentrant": False}
+        self.backbone.activation_checkpointing_enable(activation_checkpointing_kwargs=kwargs, **options)
 
     def forward(self, pack: Pack) -> dict[str, Tensor]:
         """Run a pack.

@@ -53,8 +53,9 @@ class Features:
 
     max_bytes: int = 50_000_000_000
     """What it may take; 0: no cache. A picture of 1,024 visual tokens takes 10 MB for a 7B in bfloat16."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """What is kept, and used from the first epoch on, so that all epochs see the same."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """What is kept, and used from the first epoch on, so that all epochs see the same; ``auto``: bfloat16 where the
+    arithmetic is (``trainer.bf16``), else the weights' dtype."""
     folder: str | None = None
     """Where; None: ``features`` in the output folder."""
 
@@ -138,7 +139,7 @@ class Recipe:
     allow_urls: bool = False
     """Whether pictures may be fetched from URLs."""
     trainer: dict[str, Any] = field(default_factory=dict)
-    """Any other of transformers' ``TrainingArguments``: bf16, gradient_checkpointing, fsdp, deepspeed, report_to, …"""
+    """Any other of transformers' ``TrainingArguments``: bf16, activation_checkpointing, fsdp, deepspeed, …"""
 
     def __post_init__(self) -> None:
         if not self.stages:

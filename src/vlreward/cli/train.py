@@ -1,0 +1,128 @@
+"""``vlreward train``: train what a recipe says."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from .tables import on_terminal
+
+if TYPE_CHECKING:
+    from vlreward.train.estimate import Estimate
+    from vlreward.train.recipe import Recipe
+    from vlreward.train.run import Outcome
+
+NAME = "train"
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        NAME,
+        help="train a reward model by a recipe",
+        description="Train what a recipe says. Run again, it goes on where it was stopped. On several devices: "
+        "torchrun --nproc-per-node N -m vlreward.cli train RECIPE.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as those in recipes/")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="replace a value of the recipe, e.g. stages.0.batch=64; repeatable",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and train nothing")
+    parser.add_argument("--json", action="store_true", help="plain JSON, also on a terminal")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or plan, and print."""
+    from vlreward.train.recipe import check_files, read_recipe
+
+    recipe = read_recipe(args.recipe, args.overrides)
+    check_files(recipe)
+    as_json = args.json or not on_terminal()
+    return _plan(recipe, as_json) if args.dry_run else _train(recipe, as_json)
+
+
+def _plan(recipe: Recipe, as_json: bool) -> int:
+    from vlreward.train.run import plan_stages
+
+    estimates = plan_stages(recipe, processes=int(os.environ.get("WORLD_SIZE", "1")), progress=DataProgress())
+    _print({"stages": [asdict(found) for found in estimates]}, map(_plan_lines, estimates), as_json)
+    return 0
+
+
+def _train(recipe: Recipe, as_json: bool) -> int:
+    from vlreward.train.run import train
+
+    outcomes = train(recipe, progress=DataProgress(), log=_log)
+    if os.environ.get("RANK", "0") == "0":
+        _print({"stages": [_plain(outcome) for outcome in outcomes]}, map(_outcome_lines, outcomes), as_json)
+    return 0
+
+
+def _print(whole: dict[str, Any], lines: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(whole, ensure_ascii=False))
+    else:
+        print("\n\n".join("\n".join(stage) for stage in lines))
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return asdict(outcome) | {"folder": str(outcome.folder)}
+
+
+def _log(figures: dict[str, float]) -> None:
+    """One line on stderr each time something is logged."""
+    if os.environ.get("RANK", "0") == "0":
+        step = int(figures["step"])
+        rest = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "step")
+        print(f"step {step}: {rest}", file=sys.stderr, flush=True)
+
+
+def _outcome_lines(outcome: Outcome) -> list[str]:
+    lines = [f"{outcome.stage}: {outcome.steps:,} steps; the model is {outcome.folder}"]
+    lines += [f"  {name} {value:.4g}" for name, value in outcome.figures.items()]
+    return lines + [f"  left out: {count:,} {reason}" for reason, count in outcome.dropped.items()]
+
+
+def _plan_lines(found: Estimate) -> list[str]:
+    from vlreward.train.estimate import shown
+
+    lines = [
+        f"stage {found.stage}",
+        f"  {found.rankings:,} rankings, {found.text_only:.0%} of them text only",
+        f"  {found.steps:,} steps of {found.packs_per_step} packs, {found.tokens_per_step:,.0f} tokens a step",
+    ]
+    for name, count in found.parts.items():
+        share = f"{shown(count.trained)} of {shown(count.held)} parameters" if count.trained else "frozen"
+        lines.append(f"  {name}: {share}")
+    lines.append(f"  about {shown(found.memory_bytes)}B of memory where one device holds everything (estimate)")
+    lines.append(f"  about {shown(found.flops)}FLOPs (estimate)")
+    return lines + [f"  left out: {count:,} {reason}" for reason, count in found.dropped.items()]
+
+
+class DataProgress:
+    """How far the reading and measuring of data is: a line on stderr now and then."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, int] = {}
+        self._last = time.monotonic()
+
+    def __call__(self, what: str, count: int) -> None:
+        """``count`` more are done."""
+        self._done[what] = self._done.get(what, 0) + count
+        now = time.monotonic()
+        if now - self._last > _SECONDS_BETWEEN_LINES:
+            self._last = now
+            print(f"{what}: {self._done[what]:,} rankings", file=sys.stderr, flush=True)

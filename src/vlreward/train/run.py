@@ -1,0 +1,424 @@
+"""A recipe from beginning to end: its stages one after the other, each from the weights of the one before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vlreward.data.limits import MediaLimits
+from vlreward.errors import ConfigError, UnsupportedError
+from vlreward.model.checkpoints import CheckpointFolder, identify, read_head
+from vlreward.model.checkpoints.token_logit import lm_head as find_lm_head
+from vlreward.model.head import RewardHead
+from vlreward.model.loading import LoadOptions, load
+from vlreward.model.reward_model import RewardModel
+
+from .adapters import add_adapters, quantization, write_adapters
+from .config import plain
+from .estimate import Estimate, estimate
+from .features import FeatureCache, tower_fingerprint
+from .heads import new_head
+from .index import Index, build_index
+from .module import PackModel
+from .packs import PackDataset
+from .parts import NAMES, part_of
+from .plan import Plan, make_plan
+from .recipe import Recipe, Stage, check_files, write_recipe
+from .saving import MODEL, ModelWriter, last_checkpoint
+from .sources import Progress, RankingSource
+from .trainer import Evaluate, Log, PackTrainer, Run, log_to
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+RECIPE = "recipe.yaml"
+FIGURES = "training.json"
+ADAPTER = "adapter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a stage came to."""
+
+    stage: str
+    """Its name."""
+    folder: Path
+    """Its model."""
+    steps: int
+    """Optimizer steps in all."""
+    figures: dict[str, float]
+    """The last that was logged."""
+    dropped: dict[str, int]
+    """Rankings that were left out, by reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class StageData:
+    """A stage's rankings, and the order in which they are seen."""
+
+    sources: list[RankingSource]
+    indices: list[Index]
+    plan: Plan
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Rankings left out, by reason, over all sources."""
+        total: dict[str, int] = {}
+        for index in self.indices:
+            for reason, count in index.dropped.items():
+                total[reason] = total.get(reason, 0) + count
+        return total
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Whom a run tells and asks; see `train`."""
+
+    evaluate: Evaluate | None
+    progress: Progress
+    log: Log | None
+    callbacks: Sequence[Any]
+
+
+def _silent(what: str, count: int) -> None:
+    del what, count
+
+
+def train(
+    recipe: Recipe,
+    *,
+    evaluate: Evaluate | None = None,
+    progress: Progress = _silent,
+    log: Log | None = None,
+    callbacks: Sequence[Any] = (),
+) -> list[Outcome]:
+    """Train what a recipe says. Run again, it goes on where it was stopped.
+
+    Under ``torchrun`` every process calls this.
+
+    Args:
+        recipe: what is trained.
+        evaluate: what evaluation is, where ``trainer.eval_strategy`` asks for it.
+        progress: told of rankings that are read and measured.
+        log: called with what is logged, in place of Trainer's own printing and progress bar.
+        callbacks: more of transformers' Trainer.
+
+    Returns:
+        What each stage came to; the last one's folder holds the finished model.
+
+    Raises:
+        VLRewardError: what is wrong, before a model is loaded wherever that can be known.
+    """
+    check_files(recipe)
+    output = Path(recipe.output)
+    outcomes: list[Outcome] = []
+    start: str | Path = recipe.model
+    for number, stage in enumerate(recipe.stages):
+        place = output / f"stage-{number + 1}-{stage.name}"
+        done = _done(place)
+        if done is None:
+            done = _train_stage(recipe, number, start, place, Calls(evaluate, progress, log, callbacks))
+        outcomes.append(done)
+        start = done.folder
+    return outcomes
+
+
+def _done(place: Path) -> Outcome | None:
+    """What a stage came to that is finished."""
+    figures = place / MODEL / FIGURES
+    if not figures.is_file():
+        return None
+    said = json.loads(figures.read_text(encoding="utf-8"))
+    return Outcome(folder=place / MODEL, **said)
+
+
+def _train_stage(
+    recipe: Recipe,
+    number: int,
+    start: str | Path,
+    place: Path,
+    calls: Calls,
+) -> Outcome:
+    stage = recipe.stages[number]
+    args = _first_arguments(recipe, place)
+    model, source = load_start(recipe, stage, start, _load_device(args), first=number == 0)
+    # One process goes through the files, the others then find what it kept.
+    with args.main_process_first(desc="reading the data"):
+        data = prepare_data(recipe, stage, model, args.world_size, calls.progress)
+    args = arguments(recipe, stage, place, data.plan, args.world_size)
+    module = build_module(recipe, stage, model, source)
+    figures: dict[str, Any] = {}
+    writer = ModelWriter(
+        model=model,
+        source=source,
+        form=recipe.form,
+        has_head=stage.objective.rewards,
+        beside=lambda folder: _write_beside(recipe, folder, figures),
+    )
+    fingerprint = run_fingerprint(recipe, number, start, data)
+    dataset = PackDataset(
+        data.plan, data.sources, model, stage.objective, skip_missing=stage.on_missing == "skip", cache=module.cache
+    )
+    run = Run(fingerprint=fingerprint, epochs=stage.epochs, writer=writer, evaluate=calls.evaluate)
+    trainer = PackTrainer(module, args, dataset, run, callbacks=list(calls.callbacks))
+    if args.fsdp and not trainer.is_sharding:
+        raise UnsupportedError("trainer: fsdp is asked for, but accelerate does not shard on this kind of device")
+    if calls.log is not None:
+        log_to(trainer, calls.log)
+    found = last_checkpoint(place, fingerprint)
+    trainer.train(resume_from_checkpoint=None if found is None else str(found))
+    figures.update(
+        stage=stage.name,
+        steps=trainer.state.global_step,
+        figures=_last_figures(trainer.state.log_history),
+        dropped=data.dropped | dict(trainer.skipped),
+    )
+    state = trainer.finished_state()
+    if args.should_save:
+        if module.adapters is not None:
+            write_adapters(module.adapters, state or module.state_dict(), place / ADAPTER, str(start))
+        writer.write(module, place / MODEL, state=state, dtype=_save_dtype(recipe, number))
+    trainer.accelerator.wait_for_everyone()
+    return Outcome(folder=place / MODEL, **figures)
+
+
+def _save_dtype(recipe: Recipe, number: int) -> str:
+    """Only the finished model is narrowed: a stage between goes on with what it was trained in."""
+    return recipe.save_dtype if number == len(recipe.stages) - 1 else "same"
+
+
+def _write_beside(recipe: Recipe, folder: Path, figures: dict[str, Any]) -> None:
+    write_recipe(recipe, folder / RECIPE)
+    if figures:
+        (folder / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _last_figures(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    last: dict[str, float] = next((entry for entry in reversed(history) if "loss" in entry), {})
+    return {name: value for name, value in last.items() if name != "step"}
+
+
+def plan_stages(recipe: Recipe, *, processes: int = 1, progress: Progress = _silent) -> list[Estimate]:
+    """What each stage of a recipe would take. The data is read and measured; no weights are loaded.
+
+    Raises:
+        VLRewardError: what is wrong with the recipe, its files or its data.
+    """
+    check_files(recipe)
+    estimates = []
+    for stage in recipe.stages:
+        model, _ = load_start(recipe, stage, recipe.model, torch.device("cpu"), first=True, weights=False)
+        estimates.append(estimate(recipe, stage, model, prepare_data(recipe, stage, model, processes, progress)))
+    return estimates
+
+
+# What a run is made of.
+
+
+def load_start(
+    recipe: Recipe, stage: Stage, start: str | Path, device: torch.device, *, first: bool, weights: bool = True
+) -> tuple[RewardModel, CheckpointFolder]:
+    """The model that a stage starts from, with the head that the recipe asks for, and where it is on disk."""
+    revision = recipe.revision if first else None
+    source = CheckpointFolder.open(start, revision, weights=weights)
+    dtype = getattr(torch, recipe.dtype)
+
+    def head(folder: CheckpointFolder) -> RewardHead:
+        if not weights:
+            return new_head(recipe.head, folder.hidden_size, recipe.seed)
+        return start_head(recipe, folder, first=first)
+
+    linear = _linear_names(source) if stage.parts.quantized() else []
+    options = LoadOptions(
+        dtype=dtype,
+        device=device,
+        min_pixels=recipe.min_pixels,
+        max_pixels=recipe.max_pixels,
+        revision=revision,
+        local_files_only=False,
+        device_map=None,
+        question=None,
+        media_limits=MediaLimits(allow_urls=recipe.allow_urls),
+        pack_tokens=stage.pack_tokens,
+        head=head,
+        quantization=quantization(stage.parts, dtype, linear) if weights else None,
+        weights=weights,
+    )
+    model = load(RewardModel, start, options)
+    if not model.backbone.spec.packable:
+        raise ConfigError(
+            f"{source.name}: a {model.backbone.spec.model_type} cannot be packed, and so not trained here"
+        )
+    if weights:
+        model.head.to(model.backbone.dtype)
+    return model, source
+
+
+def start_head(recipe: Recipe, folder: CheckpointFolder, *, first: bool) -> RewardHead:
+    """The head to start from: later stages go on with the one of the stage before, if it had one."""
+    start = recipe.head.start if first else "auto"
+    if start == "checkpoint" or (start == "auto" and _has_head(folder)):
+        return read_head(folder)
+    return new_head(recipe.head, folder.hidden_size, recipe.seed)
+
+
+def _has_head(folder: CheckpointFolder) -> bool:
+    from vlreward.errors import CheckpointError
+    from vlreward.model.checkpoints import FORMS
+
+    if not any(form.matches(folder) for form in FORMS):
+        return False
+    try:
+        identify(folder)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; or say head.start: new") from error
+    return True
+
+
+def _linear_names(folder: CheckpointFolder) -> list[str]:
+    """Names in memory of the tensors that may be linear layers' weights, without ``.weight``."""
+    from vlreward.model.checkpoints.names import memory_name
+
+    names = (memory_name(name) for name, info in folder.tensors.items() if len(info.shape) == 2)
+    return [name.removesuffix(".weight") for name in names if name is not None]
+
+
+def prepare_data(recipe: Recipe, stage: Stage, model: RewardModel, processes: int, progress: Progress) -> StageData:
+    """Read, measure and plan a stage's rankings."""
+    cache = Path(recipe.output) / "data"
+    sources = [source.open(cache, progress) for source in stage.data]
+    indices = [
+        build_index(
+            source,
+            model,
+            max_length=stage.max_length,
+            skip_missing=stage.on_missing == "skip",
+            cache=cache,
+            progress=progress,
+        )
+        for source in sources
+    ]
+    plan = make_plan(
+        indices,
+        [source.weight for source in stage.data],
+        epochs=stage.epochs,
+        batch=stage.batch,
+        budget=stage.pack_tokens,
+        processes=processes,
+        seed=recipe.seed,
+        max_steps=stage.max_steps,
+    )
+    return StageData(sources, indices, plan)
+
+
+def build_module(recipe: Recipe, stage: Stage, model: RewardModel, source: CheckpointFolder) -> PackModel:
+    """The model as it is trained: LM head, adapters, frozen parts and cache in place."""
+    adapters = add_adapters(model.backbone, stage.parts, stage.lora, recipe.seed)
+    module = PackModel(model, stage.objective, lm_head=_lm_head(source) if stage.objective.writes else None)
+    module.adapters = adapters
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point():
+            how = getattr(stage.parts, part_of(name))
+            parameter.requires_grad_(how == "train" or ".lora_" in name)
+    if stage.parts.vision == "frozen" and recipe.features.max_bytes > 0:
+        module.cache = _cache(recipe, module)
+    return module
+
+
+def _lm_head(source: CheckpointFolder) -> torch.Tensor | None:
+    """The LM head's own tensor; None where it is the embeddings."""
+    info = find_lm_head(source)
+    return None if info.name.endswith("embed_tokens.weight") else source.read(info.name)
+
+
+def _cache(recipe: Recipe, module: PackModel) -> FeatureCache:
+    tower = ((name, p) for name, p in module.named_parameters() if part_of(name) == "vision")
+    settings = recipe.features
+    arithmetic = "bfloat16" if recipe.trainer.get("bf16") else recipe.dtype
+    dtype = arithmetic if settings.dtype == "auto" else settings.dtype
+    folder = Path(settings.folder) if settings.folder else Path(recipe.output) / "features"
+    name = tower_fingerprint(tower, f"{dtype} {recipe.dtype} {arithmetic}")
+    return FeatureCache(folder / name, max_bytes=settings.max_bytes, dtype=getattr(torch, dtype))
+
+
+def run_fingerprint(recipe: Recipe, number: int, start: str | Path, data: StageData) -> str:
+    """Another text for whatever would make a run go another way; how it is spread over processes does not."""
+    stage = recipe.stages[number]
+    values = plain(replace(recipe, stages=(stage,), trainer={}, output="", allow_urls=False))
+    del values["features"]["folder"], values["features"]["max_bytes"]
+    digest = hashlib.blake2b(json.dumps([number, str(start), values], sort_keys=True).encode(), digest_size=12)
+    for source in data.sources:
+        digest.update(source.fingerprint.encode())
+    digest.update(data.plan.sources_E.tobytes() + data.plan.numbers_E.tobytes())
+    return digest.hexdigest()
+
+
+def _first_arguments(recipe: Recipe, place: Path) -> TrainingArguments:
+    """Trainer's arguments without what the data decides: they start the processes' talking to one another."""
+    return _make_arguments(recipe, output_dir=str(place))
+
+
+def arguments(recipe: Recipe, stage: Stage, place: Path, plan: Plan, processes: int) -> TrainingArguments:
+    """transformers' arguments for a stage."""
+    optimizer = stage.optimizer
+    return _make_arguments(
+        recipe,
+        output_dir=str(place),
+        max_steps=plan.steps,
+        gradient_accumulation_steps=plan.packs // processes,
+        learning_rate=optimizer.learning_rate,
+        lr_scheduler_type=optimizer.schedule,
+        warmup_steps=math.ceil(optimizer.warmup * plan.steps),
+        weight_decay=optimizer.weight_decay,
+        adam_beta1=optimizer.adam_beta1,
+        adam_beta2=optimizer.adam_beta2,
+        adam_epsilon=optimizer.adam_epsilon,
+        max_grad_norm=optimizer.max_grad_norm,
+    )
+
+
+def _make_arguments(recipe: Recipe, **values: Any) -> TrainingArguments:
+    from transformers import TrainingArguments
+
+    defaults: dict[str, Any] = {
+        "report_to": "none",
+        "logging_steps": 10,
+        "ddp_find_unused_parameters": False,
+        "activation_checkpointing_kwargs": {"use_reentrant": False},
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    fixed: dict[str, Any] = {
+        "seed": recipe.seed,
+        "per_device_train_batch_size": 1,
+        "num_train_epochs": 1,
+        "remove_unused_columns": False,
+        "average_tokens_across_devices": True,
+        "logging_nan_inf_filter": False,
+    }
+    try:
+        return TrainingArguments(**(defaults | recipe.trainer | fixed | values))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())[:300]}") from error
+
+
+def _load_device(args: TrainingArguments) -> torch.device:
+    """Where weights are loaded to: where they are trained, unless they are sharded from there."""
+    sharded = bool(args.fsdp) or bool(args.deepspeed)
+    return torch.device("cpu") if sharded else args.device
+
+
+def trained_parts(module: PackModel) -> dict[str, tuple[int, int]]:
+    """For each part, how many of its numbers are trained, and how many there are."""
+    counts = {name: [0, 0] for name in NAMES}
+    for name, parameter in module.named_parameters():
+        count = counts[part_of(name)]
+        count[0] += parameter.numel() if parameter.requires_grad else 0
+        count[1] += parameter.numel()
+    return {name: (trained, held) for name, (trained, held) in counts.items()}

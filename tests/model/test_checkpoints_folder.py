@@ -105,6 +105,14 @@ def test_a_lora_adapter_alone(folder: Path):
     )
 
 
+def test_a_lora_adapter_beside_its_model(folder: Path):
+    (folder / "adapter_config.json").write_text("{}")
+    assert refusal(folder) == (
+        f"{folder}: adapter_config.json beside the model's own weights; merge the LoRA adapter into them, or move it to"
+        " a folder of its own"
+    )
+
+
 def test_a_config_that_is_no_json(folder: Path):
     (folder / "config.json").write_text('{\n  "a": 1,\n}')
     assert refusal(folder).startswith(f"{folder}/config.json:3: not JSON: ")

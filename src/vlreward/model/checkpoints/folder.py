@@ -166,9 +166,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    has_adapter = (path / "adapter_config.json").is_file()
     if (path / CONFIG).is_file():
+        # transformers puts such an adapter into the model without a word where peft is installed, and not elsewhere.
+        if has_adapter:
+            raise CheckpointError(
+                f"{path}: adapter_config.json beside the model's own weights; merge the LoRA adapter into them, or"
+                " move it to a folder of its own"
+            )
         return read_json(path / CONFIG)
-    if (path / "adapter_config.json").is_file():
+    if has_adapter:
         raise CheckpointError(f"{path}: a LoRA adapter without its model; merge the adapter into the model it adapts")
     raise CheckpointError(f"{path}: no config.json; expected a model folder as save_pretrained writes it")
 

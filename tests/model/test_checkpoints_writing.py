@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -376,6 +377,18 @@ def test_a_target_that_is_no_model_is_never_overwritten(folder: Path, tmp_path: 
     with pytest.raises(ConfigError, match=r"chapter1.tex: a file; name a folder to write to"):
         write(folder, out / "chapter1.tex", "value-head", overwrite=True)
     assert entries(out) == ["chapter1.tex"]
+
+
+def test_a_folder_of_checkpoints_is_not_replaced_by_one_of_them(folder: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    shutil.copytree(folder, out)
+    shutil.copytree(folder, out / "checkpoint-500")
+    with pytest.raises(ConfigError) as error:
+        write(out / "checkpoint-500", out, "sequence-classification", overwrite=True)
+    assert str(error.value) == (
+        f"{out}: holds the folder checkpoint-500, which would be lost; name another folder to write to"
+    )
+    assert (out / "checkpoint-500" / "value_head.safetensors").is_file()
 
 
 def test_a_folder_can_be_converted_in_place(folder: Path):

@@ -131,7 +131,8 @@ def check_out(out: Path, *, overwrite: bool) -> None:
     """Refuse a target that would lose something.
 
     Raises:
-        ConfigError: ``out`` is a file, or a folder with something in it that is not to be replaced.
+        ConfigError: ``out`` is a file, or a folder with something in it that is not to be replaced: no model folder, or
+            one that holds other folders.
     """
     if out.is_file():
         raise ConfigError(f"{out}: a file; name a folder to write to")
@@ -141,6 +142,10 @@ def check_out(out: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"{out}: not empty; name another folder, or overwrite it")
     if not (out / CONFIG).is_file():
         raise ConfigError(f"{out}: not empty and no model folder; it is not overwritten")
+    # A training run's folder holds its checkpoints, and the one that is converted may be among them.
+    inner = sorted(item.name for item in out.iterdir() if item.is_dir() and item.name != ".cache")
+    if inner:
+        raise ConfigError(f"{out}: holds the folder {inner[0]}, which would be lost; name another folder to write to")
 
 
 @contextmanager

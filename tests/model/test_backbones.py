@@ -115,6 +115,15 @@ def test_a_template_error_is_one_of_input(model: RewardModel, monkeypatch: pytes
     monkeypatch.setattr(model.processor, "template", "{{ raise_exception('roles must alternate') }}")
     with pytest.raises(InputError, match=r"^group 'x': responses\[0\]: the chat template refuses .*must alternate"):
         model.score_groups([Group("Hello", ["a"], id="x")])
+    monkeypatch.setattr(model.processor, "template", "{{ 1 / 0 }}")
+    with pytest.raises(InputError, match=r"the chat template refuses these messages: division by zero"):
+        model.score_groups([Group("Hello", ["a"], id="x")])
+
+
+def test_text_without_a_utf8_form_is_refused(model: RewardModel) -> None:
+    """As an argument of the command line that is not UTF-8 comes in."""
+    with pytest.raises(InputError, match=r"^group 'x': responses\[0\]: '\\udcff' in a text is half of a pair"):
+        model.score_groups([Group("Hello \udcff", ["a"], id="x")])
 
 
 def test_a_thin_picture_is_named(model: RewardModel) -> None:

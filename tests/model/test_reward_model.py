@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -269,8 +270,6 @@ def test_the_engine_wraps_the_model(model: RewardModel) -> None:
 
 def edited(folder: Path, out: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
     """A copy of a checkpoint with other tensors in its weights."""
-    import shutil
-
     shutil.copytree(folder, out)
     tensors = load_file(out / "model.safetensors")
     change(tensors)
@@ -326,8 +325,6 @@ def _full(tensors: dict[str, torch.Tensor]) -> str:
     ],
 )
 def test_a_missing_file_is_named(checkpoint: Checkpoint, tmp_path: Path, remove: str, problem: str) -> None:
-    import shutil
-
     broken = tmp_path / "m"
     shutil.copytree(checkpoint(), broken)
     for path in broken.glob(f"{remove}*"):
@@ -340,9 +337,31 @@ def test_a_missing_file_is_named(checkpoint: Checkpoint, tmp_path: Path, remove:
         RewardModel.from_pretrained(broken)
 
 
-def test_the_chat_template_may_be_in_any_of_its_places(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    import shutil
+@pytest.mark.parametrize(
+    ("file", "key", "value", "problem"),
+    [
+        ("preprocessor_config.json", "patch_size", 16, r"patch_size is 16, patch_size in config.json is 14"),
+        ("preprocessor_config.json", "merge_size", "x", r"merge_size is 'x', spatial_merge_size in config.json is 2"),
+        ("config.json", "image_token_id", 10**6, r"image_token_id 1000000 of config.json is no token of the tokenizer"),
+    ],
+)
+def test_files_of_different_models_are_told(
+    checkpoint: Checkpoint, tmp_path: Path, file: str, key: str, value: Any, problem: str
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(checkpoint(), folder)
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | {key: value}))
+    with pytest.raises(CheckpointError, match=problem):
+        RewardModel.from_pretrained(folder)
 
+
+@pytest.mark.parametrize("device", ["nonsense", "meta", torch.device("meta"), "cuda:99"])
+def test_a_device_that_is_not_there(checkpoint: Checkpoint, device: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^device '"):
+        RewardModel.from_pretrained(checkpoint(), device=device)
+
+
+def test_the_chat_template_may_be_in_any_of_its_places(checkpoint: Checkpoint, tmp_path: Path) -> None:
     expected = RewardModel.from_pretrained(checkpoint(), dtype="float32").score(answered("A cat."))
     template = (checkpoint() / "chat_template.jinja").read_text()
     for place in ("chat_template.json", "tokenizer_config.json"):

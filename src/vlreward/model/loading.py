@@ -101,12 +101,20 @@ def pack_budget(asked: int | None, device: torch.device) -> int:
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """``auto`` is the first accelerator, else the CPU."""
+    """``auto`` is the first accelerator, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
     if str(device) != "auto":
         try:
-            return torch.device(device)
-        except RuntimeError as error:
-            raise ConfigError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+            chosen = torch.device(device)
+            torch.empty(0, device=chosen)
+        except (RuntimeError, AssertionError) as error:  # the latter where torch is built without
+            raise ConfigError(f"device {str(device)!r}: {_first_line(error)}") from error
+        if chosen.type == "meta":
+            raise ConfigError("device 'meta' holds no numbers to compute with; name cpu, cuda or another")
+        return chosen
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -140,9 +148,18 @@ def _image_processor(folder: CheckpointFolder) -> Any:
         raise CheckpointError(f"{folder.name}: no {' or '.join(names)}; the picture processor's settings are missing")
     try:
         with quiet_transformers():
-            return Qwen2VLImageProcessorPil.from_pretrained(folder.path, local_files_only=True)
+            processor = Qwen2VLImageProcessorPil.from_pretrained(folder.path, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder.name}: the picture processor cannot be read: {_first_line(error)}") from error
+    vision = folder.config.get("vision_config") or {}
+    for name, key in (("patch_size",) * 2, ("merge_size", "spatial_merge_size"), ("temporal_patch_size",) * 2):
+        here, there = getattr(processor, name), vision.get(key)
+        if there is not None and here != there:
+            raise CheckpointError(
+                f"{folder.name}: the picture processor's {name} is {here!r}, {key} in config.json is {there!r}; they "
+                "are of different models"
+            )
+    return processor
 
 
 def _chat_template(folder: CheckpointFolder) -> str:

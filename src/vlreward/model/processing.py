@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import numpy as np
 
-from vlreward.errors import InputError, LengthError
+from vlreward.errors import CheckpointError, InputError, LengthError
 from vlreward.types import Image, Message, Text, Video
 
 from .backbone import Backbone
@@ -81,8 +80,8 @@ class Processor:
         self.tokenizer, self.media, self.context = tokenizer, media, context
         self.template, self._backbone = chat_template, backbone
         self._image_id, self._video_id = backbone.image_token_id, backbone.video_token_id
-        self._image_mark = tokenizer.convert_ids_to_tokens(self._image_id)
-        self._video_mark = tokenizer.convert_ids_to_tokens(self._video_id)
+        self._image_mark = _mark(tokenizer, "image_token_id", self._image_id)
+        self._video_mark = _mark(tokenizer, "video_token_id", self._video_id)
 
     def render(self, messages: Sequence[Message], *, generate: bool = False) -> str:
         """The text of a conversation, one placeholder per picture; ``generate`` opens the next assistant turn."""
@@ -91,8 +90,12 @@ class Processor:
             text: str = self.tokenizer.apply_chat_template(
                 plain, chat_template=self.template, tokenize=False, add_generation_prompt=generate
             )
-        except (jinja2.TemplateError, TypeError) as error:
+        except Exception as error:  # a template is a program of its own, and may divide by zero
             raise InputError(f"the chat template refuses these messages: {error}") from error
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{text[error.start]!r} in a text is half of a pair and no character; mend it") from None
         return text
 
     def encode(
@@ -167,6 +170,17 @@ class Processor:
             span[:, Column.OFFSET] = np.arange(count)
             span[:, Column.FEATURE] = first + span[:, Column.OFFSET]
         return rows_TC
+
+
+def _mark(tokenizer: Any, name: str, token: int) -> str:
+    """The text that stands for a picture or a video, from its id in config.json."""
+    mark = tokenizer.convert_ids_to_tokens(token)
+    if not isinstance(mark, str):
+        raise CheckpointError(
+            f"{tokenizer.name_or_path}: {name} {token} of config.json is no token of the tokenizer; they are of "
+            "different models"
+        )
+    return mark
 
 
 def _plain(message: Message) -> str | list[dict[str, str]]:

@@ -6,8 +6,10 @@ import copy
 import dataclasses
 import math
 import pickle
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +228,36 @@ def test_the_order_of_rewards_keeps_ties() -> None:
 def test_a_reward_is_finite(value: float) -> None:
     with pytest.raises(ScoreError, match=r"^group '7': responses\[1\]: the reward is .*, not a finite number$"):
         Reward(id="7", rewards=(0.0, value))
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: Message("robot", "x"), "message: unknown role 'robot'; known: system, user, assistant, tool"),
+        (lambda: Message("user", None), "message: 'content' must be a string or a list of parts, got NoneType"),  # type: ignore[arg-type]
+        (lambda: Message("user", [{"type": "imge"}]), "message, part 0: unknown part type 'imge'"),  # type: ignore[arg-type]
+        (lambda: Text(text=5), "text: must be a string, got int"),  # type: ignore[arg-type]
+        (lambda: Image(source="a.png", max_pixels=-5), "image: max_pixels must be a positive integer, got -5"),
+        (lambda: Image(source="a.png", min_pixels=0), "image: min_pixels must be a positive integer, got 0"),
+        (lambda: Video(source="a.mp4", fps=float("nan")), "video: fps must be a positive number, got nan"),
+        (lambda: Video(source="a.mp4", fps=0), "video: fps must be a positive number, got 0"),
+        (lambda: Video(source="a.mp4", max_frames=1.5), "video: max_frames must be a positive integer, got 1.5"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_made_by_hand_is_checked_as_what_is_read(make: Callable[[], object], problem: str) -> None:
+    with pytest.raises(InputError, match=re.escape(problem)):
+        make()
+
+
+def test_a_message_takes_parts_as_dictionaries() -> None:
+    message = Message("user", [{"type": "text", "text": "What is it?"}, Text(text="It.")])  # type: ignore[arg-type,list-item]
+    assert message.content == (Text(text="What is it?"), Text(text="It."))
+
+
+def test_an_array_of_frames_is_a_video() -> None:
+    frames = np.zeros((3, 4, 6, 3), dtype=np.uint8)
+    parsed = parse_message({"role": "user", "content": [{"type": "video", "video": frames}]}, "m")
+    for video in (Video(source=frames), parsed.parts[0]):
+        assert isinstance(video, Video)
+        assert video.is_frames
+        assert [frame.shape for frame in video.source] == [(4, 6, 3)] * 3

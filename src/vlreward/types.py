@@ -36,6 +36,10 @@ class Text:
 
     text: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise InputError(f"text: must be a string, got {type(self.text).__name__}")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Image:
@@ -49,11 +53,15 @@ class Image:
     min_pixels: int | None = None
     max_pixels: int | None = None
 
+    def __post_init__(self) -> None:
+        _check_numbers(self, "image")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Video:
     """A video: a file to be sampled, or frames that count as already sampled.
 
+    ``source`` is a file in any form that `Image` takes, a list of pictures, or an array ``(frames, H, W[, 3 or 4])``.
     ``fps`` is the sampling rate: for a file, the rate to sample at; for frames, the rate they were sampled at (2 unless
     told). ``max_frames`` caps what is taken from a file.
     """
@@ -63,6 +71,11 @@ class Video:
     max_frames: int | None = None
     min_pixels: int | None = None
     max_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "video")
+        if getattr(self.source, "ndim", 0) == 4:
+            object.__setattr__(self, "source", tuple(self.source))
 
     @property
     def is_frames(self) -> bool:
@@ -80,6 +93,10 @@ class Message:
 
     role: str
     content: str | tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        _parse_role(self.role, "message")
+        object.__setattr__(self, "content", _parse_content(self.content, "message"))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -152,6 +169,14 @@ def _source_of(part: Mapping[str, Any], kind: str, where: str) -> Source:
     return source
 
 
+def _check_numbers(part: Image | Video, kind: str) -> None:
+    """Pixel limits, frame cap and rate of a part, however it came to be."""
+    for key, number in (*((name, int) for name in _WHOLE_NUMBERS), ("fps", float)):
+        value = getattr(part, key, None)
+        if value is not None:
+            object.__setattr__(part, key, _positive(value, f"{kind}: {key}", number))
+
+
 def _positive(value: Any, what: str, kind: type = int) -> Any:
     """A positive number of ``kind``; whole floats count as integers because Parquet turns one into the other."""
     try:
@@ -172,14 +197,21 @@ def parse_message(value: Any, where: str) -> Message:
     for key in value:
         if key not in ("role", "content") and value[key] is not None:
             raise InputError(f"{where}: {describe_unknown(key, ('role', 'content'))}")
-    role, content = value.get("role"), value.get("content")
-    if role not in ROLES:
+    return Message(_parse_role(value.get("role"), where), _parse_content(value.get("content"), where))
+
+
+def _parse_role(role: Any, where: str) -> str:
+    if not isinstance(role, str) or role not in ROLES:
         raise InputError(f"{where}: unknown role {role!r}; known: {', '.join(ROLES)}")
+    return role
+
+
+def _parse_content(content: Any, where: str) -> str | tuple[Part, ...]:
     if isinstance(content, str):
-        return Message(role, content)
+        return content
     if content is None or not _is_sequence(content):
         raise InputError(f"{where}: 'content' must be a string or a list of parts, got {type(content).__name__}")
-    return Message(role, tuple(parse_part(part, f"{where}, part {i}") for i, part in enumerate(content)))
+    return tuple(parse_part(part, f"{where}, part {i}") for i, part in enumerate(content))
 
 
 def parse_messages(value: Any, where: str = "messages") -> tuple[Message, ...]:

@@ -80,7 +80,7 @@ def _locate_uri(uri: str, limits: MediaLimits, what: str) -> Path | bytes:
 
 
 def _expected(source: Any) -> str:
-    if source is None or source == "":
+    if source is None or (isinstance(source, str) and not source):
         return "there is no source; give a path, a data URI, bytes, a PIL image or an array"
     return f"expected a path, a URI, bytes, a PIL image or an array of uint8, got {type(source).__name__}"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vlreward.errors import CheckpointError, UnsupportedError
+from vlreward import RewardModel
+from vlreward.errors import CheckpointError, UnsupportedError, VLRewardError
 from vlreward.model.checkpoints import CheckpointFolder, Question
 from vlreward.model.inspect import PARTS, inspect, visual_tokens
 
@@ -132,6 +133,33 @@ def test_shards_and_torch_files(folder: Path):
     assert sharded.parameters == whole.parameters
     assert sharded.problems == ()
     assert sharded.size_on_disk == sum(file.stat().st_size for file in folder.glob("*.bin"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        ("tokenizer.json", None, "no tokenizer; expected one of"),
+        ("tokenizer.json", "{}", "the tokenizer cannot be read"),
+        ("preprocessor_config.json", None, "the picture processor's settings are missing"),
+        ("vlreward.json", '{"resize": "torchvision"}', "asks for the torchvision resize"),
+    ],
+)
+def test_what_scoring_refuses_is_a_problem(folder: Path, file: str, content: str | None, problem: str):
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(content)
+    with pytest.raises(VLRewardError, match=problem):
+        RewardModel.from_pretrained(folder)
+    assert [problem in found for found in inspect(folder).problems] == [True]
+
+
+def test_named_chat_templates_without_a_default_are_none(folder: Path):
+    (folder / "chat_template.jinja").unlink()
+    named = [{"name": "tool_use", "template": "x"}]
+    edit_json(folder / "tokenizer_config.json", lambda config: config.update(chat_template=named))
+    assert inspect(folder).chat_template is None
+    assert ["no chat template" in found for found in inspect(folder).problems] == [True]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from .checkpoints import CheckpointFolder, Question, identify, read_head, read_p
 from .checkpoints.headers import TensorInfo
 from .checkpoints.names import TensorReport, compare_tensors, memory_name
 from .checkpoints.token_logit import LM_HEAD
+from .checkpoints.tokenizer import read_chat_template, read_tokenizer
 
 PHOTOS = ((1920, 1080), (1024, 1024))
 """Width and height in pixels of what stands for a typical photo."""
@@ -100,9 +101,7 @@ def inspect(
     form, head_tensors, head = _look_at_head(folder, question, problems)
     report = compare_tensors(folder)
     problems += _tensor_problems(report)
-    template = find_chat_template(folder)
-    if template is None:
-        problems.append(f"{folder.path}: no chat template; add chat_template.jinja, as its base model has it")
+    template = _look_at_small_files(folder, problems)
     limits = read_pixel_limits(folder)
     counted = {info.name: info for info in (*folder.tensors.values(), *head_tensors.values())}
     files = {info.file for info in counted.values()}
@@ -142,6 +141,20 @@ def _look_at_head(
         problems.append(str(error))
         return None, {}, None
     return form.NAME, found, head.describe()
+
+
+def _look_at_small_files(folder: CheckpointFolder, problems: list[str]) -> str | None:
+    """The file of the chat template; what keeps it, tokenizer or picture processor from being used joins
+    ``problems``."""
+    from .loading import check_resize, read_image_processor
+
+    found: dict[Any, Any] = {}
+    for read in (check_resize, read_tokenizer, read_chat_template, read_image_processor):
+        try:
+            found[read] = read(folder)
+        except VLRewardError as error:
+            problems.append(str(error))
+    return found[read_chat_template][0] if read_chat_template in found else None
 
 
 def _tensor_problems(report: TensorReport) -> list[str]:
@@ -195,20 +208,6 @@ def visual_tokens(folder: CheckpointFolder, width: int, height: int) -> int:
     factor = vision.get("patch_size", 14) * vision.get("spatial_merge_size", 2)
     rows, columns = smart_resize(height, width, factor, limits.min_pixels, limits.max_pixels)
     return int(rows // factor) * int(columns // factor)
-
-
-def find_chat_template(folder: CheckpointFolder) -> str | None:
-    """The file that holds the chat template, newest place first; None: there is none.
-
-    Raises:
-        CheckpointError: a file cannot be read.
-    """
-    if (folder.path / "chat_template.jinja").is_file():
-        return "chat_template.jinja"
-    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
-        if (folder.json(name) or {}).get("chat_template"):
-            return name
-    return None
 
 
 def _context_length(folder: CheckpointFolder) -> int | None:

@@ -14,7 +14,7 @@ from vlreward.errors import CheckpointError, ConfigError, UnsupportedError
 
 from .backbone import Backbone, quiet_transformers, spec_for
 from .checkpoints import CheckpointFolder, Question, read_head, read_metadata, read_pixel_limits
-from .checkpoints.tokenizer import read_tokenizer
+from .checkpoints.tokenizer import read_chat_template, read_tokenizer
 from .head import RewardHead
 from .media import RESIZE, MediaProcessor
 from .processing import Processor
@@ -55,15 +55,15 @@ def load(cls: type[ModelT], path_or_id: str | Path, options: LoadOptions) -> Mod
 
     folder = CheckpointFolder.open(path_or_id, options.revision, options.local_files_only, weights=options.weights)
     spec = spec_for(folder.config, folder.name)
-    _check_resize(folder)
+    check_resize(folder)
     head = read_head(folder, question=options.question) if options.head is None else options.head(folder)
     device = choose_device(options.device)
     limits = read_pixel_limits(folder)
     low = options.min_pixels if options.min_pixels is not None else limits.min_pixels
     high = options.max_pixels if options.max_pixels is not None else limits.max_pixels
     # Everything small is read before the weights, so that what is wrong with it is said at once.
-    tokenizer, template = read_tokenizer(folder), _chat_template(folder)
-    processor = _image_processor(folder)
+    tokenizer, (_, template) = read_tokenizer(folder), read_chat_template(folder)
+    processor = read_image_processor(folder)
     media = MediaProcessor(processor, spec, min_pixels=low, max_pixels=high, limits=options.media_limits)
     dtype = choose_dtype(options.dtype, device, folder)
     if options.weights:
@@ -134,13 +134,23 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device, folder: Checkpo
     return _DTYPES[dtype]
 
 
-def _check_resize(folder: CheckpointFolder) -> None:
+def check_resize(folder: CheckpointFolder) -> None:
+    """Refuse a folder whose scores were made with another resize.
+
+    Raises:
+        UnsupportedError: vlreward.json says so.
+    """
     resize = read_metadata(folder).resize
     if resize not in (None, RESIZE):
         raise UnsupportedError(f"{folder.name}: vlreward.json asks for the {resize} resize; only {RESIZE} is supported")
 
 
-def _image_processor(folder: CheckpointFolder) -> Any:
+def read_image_processor(folder: CheckpointFolder) -> Any:
+    """The folder's picture processor, transformers' one on PIL.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or its patches are not those of config.json.
+    """
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     names = ("preprocessor_config.json", "processor_config.json")
@@ -160,20 +170,6 @@ def _image_processor(folder: CheckpointFolder) -> Any:
                 "are of different models"
             )
     return processor
-
-
-def _chat_template(folder: CheckpointFolder) -> str:
-    """The processor's chat template, in any of the places where it is kept; newest first, as transformers reads it."""
-    jinja = folder.path / "chat_template.jinja"
-    if jinja.is_file():
-        return jinja.read_text(encoding="utf-8")
-    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
-        template = (folder.json(name) or {}).get("chat_template")
-        if isinstance(template, list):  # several templates by name
-            template = next((entry["template"] for entry in template if entry.get("name") == "default"), None)
-        if isinstance(template, str):
-            return template
-    raise CheckpointError(f"{folder.name}: no chat template; add chat_template.jinja, as its base model has it")
 
 
 def _first_line(error: BaseException) -> str:
@@ -205,4 +201,12 @@ def save(model: RewardModel, out: str | Path, *, form: str | None, source: Check
     )
 
 
-__all__ = ["choose_device", "choose_dtype", "load", "pack_budget", "save"]
+__all__ = [
+    "check_resize",
+    "choose_device",
+    "choose_dtype",
+    "load",
+    "pack_budget",
+    "read_image_processor",
+    "save",
+]

@@ -1,4 +1,4 @@
-"""The tokenizer of a model folder."""
+"""The tokenizer and the chat template of a model folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from vlreward.model.backbone import quiet_transformers
 from .folder import CheckpointFolder
 
 _FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+_TEMPLATE_FILES = ("chat_template.json", "processor_config.json", "tokenizer_config.json")
 
 
 def read_tokenizer(folder: CheckpointFolder) -> Any:
@@ -29,3 +30,24 @@ def read_tokenizer(folder: CheckpointFolder) -> Any:
     except Exception as error:  # the tokenizers library raises Exception itself
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{folder.path}: the tokenizer cannot be read: {reason}") from error
+
+
+def read_chat_template(folder: CheckpointFolder) -> tuple[str, str]:
+    """The file that holds the chat template, newest place first as transformers reads it, and the template.
+
+    Raises:
+        CheckpointError: there is none, or a file cannot be read.
+    """
+    jinja = folder.path / "chat_template.jinja"
+    if jinja.is_file():
+        try:
+            return jinja.name, jinja.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{jinja}: cannot be read: {error}") from error
+    for name in _TEMPLATE_FILES:
+        template = (folder.json(name) or {}).get("chat_template")
+        if isinstance(template, list):  # several templates by name
+            template = next((entry["template"] for entry in template if entry.get("name") == "default"), None)
+        if isinstance(template, str):
+            return name, template
+    raise CheckpointError(f"{folder.path}: no chat template; add chat_template.jinja, as its base model has it")

@@ -129,6 +129,7 @@ class TestErrors:
             (SAME[0] | {"margins": 2}, r"unknown key 'margins'; did you mean 'margin'\?"),
             (SAME[0] | {"image": "1", "images": ["1"]}, "both 'image' and 'images'; give one of them"),
             (SAME[0] | {"images": "1"}, "'images' must be a list, got str"),
+            (SAME[0] | {"images": True}, "'images' must be a list, got bool"),
             (
                 {"chosen": [A], "rejected": [B], "image": "1"},
                 "1 images, but the prompt has no user message to hold them",

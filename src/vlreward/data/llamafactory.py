@@ -73,8 +73,6 @@ def _values(row: Row, columns: Mapping[str, str], reading: Reading) -> dict[str,
             values[by_name[name]] = value
         elif value is not None and name not in reading.ignore and reading.entry is None:
             raise InputError(f"{row.where}: {describe_unknown(name, by_name)}")
-    if not isinstance(values.get("task") or "", str):
-        raise InputError(f"{row.where}: 'task' must be a string, got {values['task']!r:.60}")
     for key in ("chosen", "rejected"):
         if values.get(key) is None:
             raise InputError(f"{row.where}: no {columns[key]!r}; a comparison needs chosen and rejected")

@@ -25,6 +25,7 @@ from .ranking_format import (
     common_columns,
     image_type,
     make_pair,
+    optional_text,
     pair_of,
     plain_text,
     refuse_limits,
@@ -69,9 +70,7 @@ def _read(row: Row, reading: Reading) -> Ranking | Dropped:
     comparison = take_apart(human)
     if comparison is None:
         return Dropped(reason=NO_ANSWERS)
-    values["task"] = values.pop("source", None)
-    if not isinstance(values["task"] or "", str):
-        raise InputError(f"{where}: 'source' must be a string, got {values['task']!r:.60}")
+    values["task"] = optional_text(values, "source", where)
     images = [Image(source=source) for source in list_sources(values.get("image"), "image", "image", where)]
     marks = human.count("<image>") - sum(answer.count("<image>") for answer in comparison.answers)
     if marks != len(images) and (marks or len(images) > 1):

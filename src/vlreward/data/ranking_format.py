@@ -86,9 +86,21 @@ def is_number(value: Any) -> bool:
         return False
 
 
+def optional_text(values: Mapping[str, Any], key: str, where: str) -> str | None:
+    """A row's text, or None where it has none.
+
+    Raises:
+        InputError: it is something else.
+    """
+    value = values.get(key)
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{where}: {key!r} must be a string, got {value!r:.60}")
+    return value
+
+
 def make_pair(prompt: Any, chosen: Any, rejected: Any, *, values: Mapping[str, Any], id: str, where: str) -> Ranking:
     """A ranking of two responses, the chosen one first, with the row's ``task`` and ``margin``."""
-    group = Group(prompt, [chosen, rejected], id=id, task=values.get("task"), where=where)
+    group = Group(prompt, [chosen, rejected], id=id, task=optional_text(values, "task", where), where=where)
     return Ranking(group=group, ranks=(0, 1), margin=margin_of(values, where))
 
 

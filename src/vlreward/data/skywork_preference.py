@@ -13,6 +13,7 @@ from .ranking_format import (
     Reading,
     common_columns,
     make_pair,
+    optional_text,
     pair_of,
     plain_content,
 )
@@ -34,9 +35,7 @@ def _read(row: Row, reading: Reading) -> Ranking:
         if not isinstance(values.get(key), list):
             raise InputError(f"{where}: {key!r} must be a list of messages, got {type(values.get(key)).__name__}")
     # The source says what kind of task the pair is.
-    values["task"] = values.pop("source", None)
-    if not isinstance(values["task"] or "", str):
-        raise InputError(f"{where}: 'source' must be a string, got {values['task']!r:.60}")
+    values["task"] = optional_text(values, "source", where)
     prompt, chosen, rejected = common_prompt(values["chosen"], values["rejected"])
     return make_pair(prompt, chosen, rejected, values=values, id=reading.ids.distinct(row), where=where)
 

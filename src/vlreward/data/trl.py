@@ -56,7 +56,7 @@ def row_to_ranking(row: Row, id: str, folder: Path, ignore: Collection[str] = ()
     prompt, chosen, rejected = _split(values, row.where)
     group = Group(prompt, [chosen, rejected], id=id, task=values.get("task"), where=row.where)
     images = _images(values, row.where)
-    if images and not any(isinstance(part, Image) for part in iter_parts(group)):
+    if isinstance(images, list) and images and not any(isinstance(part, Image) for part in iter_parts(group)):
         group = _insert_images(group, len(images), row.where)
     group = resolve_paths(fill_sources(group, images, None, row.where), folder, row.where)
     return Ranking(group=group, ranks=(0, 1), margin=margin_of(values, row.where))

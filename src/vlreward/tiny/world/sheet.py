@@ -160,7 +160,7 @@ class _Card:
         lines = _wrapped(text, _ANSWER_SIZE, width - 54)
         note = font(_NOTE_SIZE).getlength(fault)
         beside = 42 + font(_ANSWER_SIZE).getlength(lines[-1]) + note + 24 <= width
-        height = len(lines) * _ANSWER_STEP + (12 if beside or not fault else 12 + _NOTE_SIZE)
+        height = len(lines) * _ANSWER_STEP + (12 if beside or not fault else 16 + _NOTE_SIZE)
         self.content.paste(_TINTS[colour], (x, y), _round_mask((width, height), 9))
         self._mark((x + 20, y + 18), colour)
         for i, line in enumerate(lines):

@@ -35,7 +35,7 @@ def make(chance: Chance, split: Split) -> Draft:
     return Draft(prompt, answers[0], wrong, lesson=lesson)
 
 
-_WORDS = ("here it is.", "here is the picture.", "done.", "this is the new picture.", "i have changed the picture.")
+_WORDS = ("here it is.", "here is the picture.", "done.", "this is the new picture.", "so it is now.")
 
 
 def _answer(after: Shapes, voice: Voice, worded: bool) -> Answer:

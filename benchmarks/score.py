@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import environments, machine, report
-from harness.contestant import CONTESTANTS, Contestant
+from harness.contestant import CONTESTANTS, choose
 from harness.duel import ScoresDiffer, Setup, Timing, measure_memory, run
 from harness.flops import GroupShape
 from harness.random_model import write_model
@@ -64,20 +64,6 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def choose(arguments: argparse.Namespace) -> dict[Contestant, Path]:
-    """The contestants that can run, and their interpreters; ours is always among them."""
-    found = {}
-    for contestant in CONTESTANTS:
-        if arguments.only and contestant.name not in (*arguments.only, "ours"):
-            continue
-        python = contestant.python(arguments.env_dir)
-        if python is None:
-            print(f"{contestant.name} sits out: no environment; benchmarks/peers/install.py {contestant.environment}")
-            continue
-        found[contestant] = python
-    return found
-
-
 def real_tokenizer() -> Path | None:
     """A folder with the released models' tokenizer, which makes real text as long as it really is."""
     folder = SHARED / "golden" / "ms-swift" / "checkpoint"
@@ -97,7 +83,7 @@ def count_shapes(timings: list[Timing], model: Path, folder: Path, rounds: int) 
 
 def measure(arguments: argparse.Namespace, size: ModelSize, folder: Path) -> dict[str, Any]:
     """Everything: the model, the runs, the result."""
-    contestants = choose(arguments)
+    contestants = choose(CONTESTANTS, arguments.only, arguments.env_dir)
     rounds = arguments.rounds or (2 if arguments.quick else 5)
     answers = arguments.answers or ([1, 2] if arguments.quick else [1, 2, 8, 32])
     puzzles = None if arguments.no_puzzles else SHARED / "data" / "puzzlevqa"

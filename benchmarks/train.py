@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import environments, machine, report
-from harness.contestant import TRAIN_LLAMA_FACTORY, TRAIN_MS_SWIFT, TRAIN_OURS, TRAINERS, Contestant
+from harness.contestant import TRAIN_LLAMA_FACTORY, TRAIN_MS_SWIFT, TRAIN_OURS, TRAINERS, choose
 from harness.flops import GroupShape, Work, packed_work, padded_work, trained_work
 from harness.pairs import Pair, made_up_pairs, write_sharegpt
 from harness.race import Course, LossesDiffer, Race, run
@@ -61,20 +61,6 @@ def parse() -> argparse.Namespace:
         "--out", type=Path, help=f"result file (default {RESULT.relative_to(PROJECT)}, none for --quick)"
     )
     return parser.parse_args()
-
-
-def choose(arguments: argparse.Namespace) -> dict[Contestant, Path]:
-    """The trainers that can run, and their interpreters; ours is always among them."""
-    found = {}
-    for contestant in TRAINERS:
-        if arguments.only and contestant.name not in (*arguments.only, TRAIN_OURS.name):
-            continue
-        python = contestant.python(arguments.env_dir)
-        if python is None:
-            print(f"{contestant.name} sits out: no environment; benchmarks/peers/install.py {contestant.environment}")
-            continue
-        found[contestant] = python
-    return found
 
 
 def check_memory(size: ModelSize, trainers: int) -> None:
@@ -167,7 +153,7 @@ def epoch_data(race: Race, epoch: int, size: ModelSize, shapes: list[GroupShape]
 
 def measure(arguments: argparse.Namespace, size: ModelSize, folder: Path) -> dict[str, Any]:
     """Everything: the model, the runs, the result."""
-    contestants = choose(arguments)
+    contestants = choose(TRAINERS, arguments.only, arguments.env_dir)
     check_memory(size, len(contestants))
     rounds = arguments.rounds or (2 if arguments.quick else 5)
     model = folder / "model"
@@ -217,22 +203,12 @@ def measure(arguments: argparse.Namespace, size: ModelSize, folder: Path) -> dic
 
 def table(epochs: list[dict[str, Any]]) -> str:
     """Speed, ratios and memory of every epoch and trainer."""
-    columns = ("pairs/s", 10), ("ratio", 8), ("by round", 16), ("ideal", 8), ("of it", 7), ("peak MB", 9)
-    head = f"{'epoch':<7}{'trainer':<14}" + "".join(f"{name:>{width}}" for name, width in columns)
+    head = f"{'epoch':<7}{'trainer':<14}{'pairs/s':>10}{report.COMPARED}"
     lines = [head, "-" * len(head)]
     for row in epochs:
         for name, speed in row["pairs_per_second"].items():
-            ratio, ideal, reached, between = "", "", "", ""
-            if name in row["ratio"]:
-                by_round = row["ratio_by_round"][name]
-                ratio, between = f"{row['ratio'][name]:.2f}x", f"{min(by_round):.2f}-{max(by_round):.2f}"
-                ideal, reached = f"{row['ideal_ratio'][name]:.2f}x", f"{row['share_of_ideal'][name]:.0%}"
-            peak = f"{row['peak_bytes'][name] / 1e6:,.0f}" if name in row["peak_bytes"] else ""
-            lines.append(
-                f"{row['epoch']:<7}{name:<14}{speed:>10.4f}{ratio:>8}{between:>16}{ideal:>8}{reached:>7}{peak:>9}"
-            )
-    lines.append("ratio: its median time over ours; ideal: the same by FLOPs, allowed attention pairs only")
-    return "\n".join(lines)
+            lines.append(f"{row['epoch']:<7}{name:<14}{speed:>10.4f}{report.compared(row, name)}")
+    return "\n".join([*lines, report.LEGEND])
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +53,26 @@ TRAIN_LLAMA_FACTORY = Contestant(
 )
 TRAIN_MS_SWIFT = Contestant(name="ms-swift", script="train_ms_swift.py", environment=environments.MS_SWIFT.name)
 TRAINERS = (TRAIN_OURS, TRAIN_MS_SWIFT, TRAIN_LLAMA_FACTORY)
+
+
+def choose(among: Sequence[Contestant], only: Collection[str] | None, folder: Path) -> dict[Contestant, Path]:
+    """Those that can run, and their interpreters; ours is always among them.
+
+    Args:
+        among: whom to choose from.
+        only: the names of those that are wanted; None: all.
+        folder: where environments live.
+    """
+    found = {}
+    for contestant in among:
+        if only and contestant.name not in (*only, OURS.name):
+            continue
+        python = contestant.python(folder)
+        if python is None:
+            print(f"{contestant.name} sits out: no environment; benchmarks/peers/install.py {contestant.environment}")
+            continue
+        found[contestant] = python
+    return found
 
 
 class Process:

@@ -101,22 +101,28 @@ def settings_data(setup: Setup, size: ModelSize, shape: GroupShape) -> dict[str,
     }
 
 
+COMPARED = f"{'ratio':>8}{'by round':>16}{'ideal':>8}{'of it':>7}{'peak MB':>9}"
+"""The head of the columns that `compared` fills."""
+LEGEND = "ratio: its median time over ours; ideal: the same by FLOPs, allowed attention pairs only"
+
+
+def compared(row: dict[str, Any], name: str) -> str:
+    """The columns that say how a contestant compares with ours: blank where there is nothing to compare."""
+    ratio, ideal, reached, between = "", "", "", ""
+    if name in row["ratio"]:
+        by_round = row["ratio_by_round"][name]
+        ratio, between = f"{row['ratio'][name]:.2f}x", f"{min(by_round):.2f}-{max(by_round):.2f}"
+    if name in row["share_of_ideal"]:
+        ideal, reached = f"{row['ideal_ratio'][name]:.2f}x", f"{row['share_of_ideal'][name]:.0%}"
+    peak = f"{row['peak_bytes'][name] / 1e6:,.0f}" if name in row["peak_bytes"] else ""
+    return f"{ratio:>8}{between:>16}{ideal:>8}{reached:>7}{peak:>9}"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Medians, ratios and memory of every workload and contestant."""
-    columns = ("seconds", 9), ("ratio", 8), ("by round", 16), ("ideal", 8), ("of it", 7), ("peak MB", 9)
-    head = f"{'workload':<10}{'contestant':<23}" + "".join(f"{name:>{width}}" for name, width in columns)
+    head = f"{'workload':<10}{'contestant':<23}{'seconds':>9}{COMPARED}"
     lines = [head, "-" * len(head)]
     for row in rows:
         for name, seconds in row["median_seconds"].items():
-            ratio, ideal, reached, between = "", "", "", ""
-            if name in row["ratio"]:
-                by_round = row["ratio_by_round"][name]
-                ratio, between = f"{row['ratio'][name]:.2f}x", f"{min(by_round):.2f}-{max(by_round):.2f}"
-            if name in row["share_of_ideal"]:
-                ideal, reached = f"{row['ideal_ratio'][name]:.2f}x", f"{row['share_of_ideal'][name]:.0%}"
-            peak = f"{row['peak_bytes'][name] / 1e6:,.0f}" if name in row["peak_bytes"] else ""
-            lines.append(
-                f"{row['name']:<10}{name:<23}{seconds:>9.3f}{ratio:>8}{between:>16}{ideal:>8}{reached:>7}{peak:>9}"
-            )
-    lines.append("ratio: its median time over ours; ideal: the same by FLOPs, allowed attention pairs only")
-    return "\n".join(lines)
+            lines.append(f"{row['name']:<10}{name:<23}{seconds:>9.3f}{compared(row, name)}")
+    return "\n".join([*lines, LEGEND])

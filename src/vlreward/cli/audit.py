@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,9 +213,10 @@ def _audited(args: argparse.Namespace, audits: Sequence[Audit], options: ModelOp
     from vlreward.evaluate.audits.scoring import read_audits
 
     from .file_run import FileRun
+    from .outputs import lines_at
     from .progress import Progress
 
-    with _output(args) as output:
+    with lines_at(args.output, "rewards") as output:
         run = FileRun(
             source=found.path,
             output=output,
@@ -235,21 +234,6 @@ def _audited(args: argparse.Namespace, audits: Sequence[Audit], options: ModelOp
         scored = list(read_audits(output, unusable))
     warnings = replace(found, unusable=unusable).warnings
     return report_audits(scored, audits, found.data, model=options.model, source=str(args.data), warnings=warnings)
-
-
-@contextmanager
-def _output(args: argparse.Namespace) -> Iterator[Path]:
-    """Where the rewards go: the file that is named, or one that is gone afterwards."""
-    if args.output:
-        if args.output.suffix not in (".jsonl", ".ndjson"):
-            raise InputError(f"{args.output}: rewards are written as JSON lines; name it .jsonl")
-        yield args.output
-        return
-    with tempfile.TemporaryDirectory(prefix="vlreward-") as folder:
-        try:
-            yield Path(folder) / "rewards.jsonl"
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("nothing is kept; with --output the same command could go on") from None
 
 
 def _rows(data: DataSet) -> Iterator[GroupRow]:

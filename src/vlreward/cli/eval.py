@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,25 +142,12 @@ def _selection(args: argparse.Namespace, benchmark: Benchmark) -> Selection:
 
 
 def _scored(args: argparse.Namespace, benchmark: Benchmark, selection: Selection) -> Summary:
+    from .outputs import lines_at
+
     options = model_options(args)
-    with _output(args) as output:
+    with lines_at(args.output, "scores") as output:
         record = _run(args, benchmark, selection, options, output)
         return _summary(args, benchmark, output, record)
-
-
-@contextmanager
-def _output(args: argparse.Namespace) -> Iterator[Path]:
-    """Where the scores go: the file that is named, or one that is gone afterwards."""
-    if args.output:
-        if args.output.suffix not in (".jsonl", ".ndjson"):
-            raise InputError(f"{args.output}: scores are written as JSON lines; name it .jsonl")
-        yield args.output
-        return
-    with tempfile.TemporaryDirectory(prefix="vlreward-") as folder:
-        try:
-            yield Path(folder) / "scores.jsonl"
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("nothing is kept; with --output the same command could go on") from None
 
 
 def _run(

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vlreward.data.rows import read_rows
 from vlreward.data.writing import check_writable, is_table, replacing, write_lines, write_table
+from vlreward.errors import InputError
 
 from .file_run import Display, FileRun
 from .run_record import RunRecord
+
+
+@contextmanager
+def lines_at(output: Path | None, what: str) -> Iterator[Path]:
+    """Where a verb's JSON lines go: the file that is named, or one that is gone afterwards.
+
+    Args:
+        output: the file; None: nobody wants to keep them.
+        what: they are, in the plural.
+
+    Raises:
+        InputError: the file's name does not say that it holds JSON lines.
+    """
+    if output is not None:
+        if output.suffix not in (".jsonl", ".ndjson"):
+            raise InputError(f"{output}: {what} are written as JSON lines; name it .jsonl")
+        yield output
+        return
+    with tempfile.TemporaryDirectory(prefix="vlreward-") as folder:
+        try:
+            yield Path(folder) / f"{what}.jsonl"
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("nothing is kept; with --output the same command could go on") from None
 
 
 def run_to(run: FileRun, display: Display) -> RunRecord:

@@ -17,7 +17,7 @@ from vlreward.data.ranking_format import is_number
 from vlreward.data.rows import Row, read_rows
 from vlreward.engines.base import Engine
 from vlreward.errors import EngineError, InputError, ScoreError
-from vlreward.types import Group
+from vlreward.types import Group, Response
 
 from .benchmarks.benchmark import Item, Shared
 from .blank import blanked, has_pictures
@@ -116,13 +116,13 @@ def score_blank_too(engine: Engine, groups: Sequence[Group], limits: MediaLimits
 
 def _order(group: Group) -> list[int]:
     """The places of the responses, sorted by what these say and show."""
+    return sorted(range(len(group)), key=lambda i: contents_of(group.responses[i]))
+
+
+def contents_of(response: Response) -> tuple[str, list[int]]:
+    """What a response says and shows, to put responses into an order in which none knows its place."""
     looker = Looker(decode=False)
-
-    def contents(i: int) -> tuple[str, list[int]]:
-        response = group.responses[i]
-        return text_of(response), [looker.look(part).digest for part in media_of(response)]
-
-    return sorted(range(len(group)), key=contents)
+    return text_of(response), [looker.look(part).digest for part in media_of(response)]
 
 
 def _turned(group: Group, order: Sequence[int]) -> Group:
@@ -153,11 +153,16 @@ def read_scores(path: str | Path, unusable: list[str] | None = None) -> Iterator
         InputError: there is no such file, or a row is not one of these; the message starts with file and line.
         ScoreError: a reward is not a finite number.
     """
+    return map(_parse, good_rows(path, unusable))
+
+
+def good_rows(path: str | Path, unusable: list[str] | None = None) -> Iterator[Row]:
+    """The rows of a run that do not say an error, whatever else they say; arguments and errors as `read_scores`."""
     for row in read_rows(path):
         if unusable is not None and isinstance(row.data.get("error"), str):
             unusable.append(row.data["error"])
         else:
-            yield _parse(row)
+            yield row
 
 
 def _parse(row: Row) -> ItemScores:

@@ -6,17 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from vlreward.data.content import Looker, text_of
 from vlreward.data.images import image_size
 from vlreward.data.limits import DEFAULT_LIMITS, MediaLimits
-from vlreward.data.marks import media_of
 from vlreward.data.parts import iter_parts
 from vlreward.data.sources import is_uri, locate
 from vlreward.types import Group, Image, Message, Response, Source, Text, Video
 
 from ..benchmarks import Item
 from ..benchmarks.benchmark import Shared
-from ..scores import facts_of
+from ..scores import contents_of, facts_of
 
 
 class Conversation(NamedTuple):
@@ -103,17 +101,12 @@ def pair_of(item: Item, shared: Sequence[Shared] = ("prompt", "picture")) -> Pai
     """
     group, ranks = item.ranking.group, item.ranking.ranks
     best = min(ranks)
-    ordered = sorted(group.responses, key=_contents)
+    ordered = sorted(group.responses, key=contents_of)
     rank = dict(zip(map(id, group.responses), ranks, strict=True))
     chosen = next(response for response in ordered if rank[id(response)] == best)
     rejected = next(response for response in ordered if rank[id(response)] != best)
     digests = {kind: tuple(found) for kind, found in facts_of(item, shared)["shared"].items()}
     return Pair(group=replace(group, responses=(chosen, rejected)), where=item.where, shared=digests)
-
-
-def _contents(response: Response) -> tuple[str, list[int]]:
-    looker = Looker(decode=False)
-    return text_of(response), [looker.look(part).digest for part in media_of(response)]
 
 
 def check_pictures(pair: Pair, limits: MediaLimits = DEFAULT_LIMITS) -> None:

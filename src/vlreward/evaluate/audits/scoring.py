@@ -11,13 +11,13 @@ from typing import Any
 from vlreward.data.content import Looker, conversation_digest
 from vlreward.data.marks import media_of
 from vlreward.data.ranking_format import is_number
-from vlreward.data.rows import Row, read_rows
+from vlreward.data.rows import Row
 from vlreward.engines.base import Engine
 from vlreward.errors import EngineError, InputError, ScoreError
 from vlreward.types import Group, Message, Reward
 
 from ..benchmarks.benchmark import Shared
-from ..scores import Values
+from ..scores import Values, good_rows
 from .audit import Audit
 from .measures import PairRewards
 from .pair import Conversation, DataSet, LeftOut, Pair, Sides
@@ -166,11 +166,7 @@ def read_audits(path: str | Path, unusable: list[str] | None = None) -> Iterator
         InputError: there is no such file, or a row is not one of these; the message starts with file and line.
         ScoreError: a reward is not a finite number.
     """
-    for row in read_rows(path):
-        if unusable is not None and isinstance(row.data.get("error"), str):
-            unusable.append(row.data["error"])
-        else:
-            yield parse_scored(row)
+    return map(parse_scored, good_rows(path, unusable))
 
 
 def parse_scored(row: Row) -> ScoredPair:

@@ -1,0 +1,1 @@
+"""One file per wire protocol. Each has ``router(desk)``: bodies in, groups to the desk, rewards out, errors in its own form."""

@@ -1,0 +1,64 @@
+"""What the routes of the server know: who scores, who lets in, and the desk that asks both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vlreward.model.calibration import Calibration
+from vlreward.types import Group, Reward
+
+
+class Service(Protocol):
+    """Something that scores groups for many clients at once: the batcher over a worker, or another server."""
+
+    @property
+    def model(self) -> str:
+        """The model's name, as clients are told."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `vlreward calibrate` found of the model, None if it was not asked."""
+        ...
+
+    async def score(self, groups: Sequence[Group], *, client: str, seconds: float | None = None) -> list[Reward]:
+        """The rewards of each group, in order.
+
+        Cancelling takes the groups out of the queue.
+
+        Args:
+            groups: admitted; their media are bytes.
+            client: whose they are; clients take turns.
+            seconds: they are wanted within; None: the server's own limit.
+
+        Raises:
+            Refusal: the queue is full, the time is over, the service is down.
+            VLRewardError: the groups themselves cannot be scored.
+        """
+        ...
+
+
+class Admission(Protocol):
+    """The guard at the door."""
+
+    async def admit(self, groups: Sequence[Group]) -> list[Group]:
+        """The groups with every picture and video as bytes, checked without being decoded.
+
+        Raises:
+            Refusal: a limit is passed, a medium is unknown, an address or a path is not to be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What a route is given."""
+
+    service: Service
+    admission: Admission
+
+    async def score(self, groups: Sequence[Group], *, client: str, seconds: float | None = None) -> list[Reward]:
+        """Let the groups in and score them; errors as `Admission.admit` and `Service.score`."""
+        return await self.service.score(await self.admission.admit(groups), client=client, seconds=seconds)

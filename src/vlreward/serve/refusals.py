@@ -101,7 +101,7 @@ def answer(refusal: Refusal, shape: Shape = native_shape) -> JSONResponse:
 
 
 def routes(shape: Shape) -> type[APIRoute]:
-    """The class of a router's routes, so that all of its errors have the protocol's form: ``APIRouter(route_class=…)``."""
+    """The class of a router's routes (``APIRouter(route_class=…)``), so that its errors have the protocol's form."""
 
     class Route(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,11 @@ from vlreward.types import Group, Message, Reward, parse_messages
 from .backbone import Backbone
 from .calibration import Calibration, bradley_terry, read_calibration
 from .checkpoints.question import Question
+from .counts import Counts
 from .head import RewardHead
 from .packing import Column, build_trie, plan_packs
 from .processing import Conversation, MediaTable, Processor
+from .sentences import sentence_ends
 from .vision import VisualCache
 
 logger = logging.getLogger("vlreward")
@@ -90,6 +91,7 @@ class RewardModel:
     ) -> None:
         self.backbone, self.head, self.processor, self.settings = backbone, head, processor, settings
         self.vision = VisualCache(backbone, processor.media, max_bytes=_CACHE_BYTES)
+        self.counts = Counts()
         self._source = source
 
     @classmethod
@@ -307,6 +309,8 @@ class RewardModel:
         distinct: dict[bytes, Conversation] = {}
         for key, conversation in zip(keys, conversations, strict=True):
             distinct.setdefault(key, conversation)
+        self.counts.conversations += len(keys)
+        self.counts.tokens += sum(map(len, conversations))
         rewards = dict(zip(distinct, self._score_distinct(list(distinct.values()), table), strict=True))
         for key, reward in rewards.items():
             if not math.isfinite(reward):
@@ -315,6 +319,7 @@ class RewardModel:
 
     def _score_distinct(self, conversations: Sequence[Conversation], table: MediaTable) -> list[float]:
         if not self.backbone.spec.packable:
+            self.counts.computed_tokens += sum(map(len, conversations))
             return [self._plain(conversation, table) for conversation in conversations]
         rewards = [math.nan] * len(conversations)
         for pack in plan_packs([c.rows_TC for c in conversations], self.settings.pack_tokens):
@@ -339,6 +344,7 @@ class RewardModel:
                 raise ScoreError(f"{where}: {len(trie)} tokens do not fit the memory; lower max_pixels") from error
             rewards = None
         if rewards is not None:
+            self.counts.computed_tokens += len(trie)
             yield from zip(pack, rewards, strict=True)
             return
         logger.warning("out of memory on a pack of %d tokens; going on with halves", len(trie))
@@ -378,17 +384,3 @@ def _ending_in_answer(messages: Sequence[Any], where: str) -> tuple[Message, ...
 def _as_group(messages: Sequence[Any], where: str) -> Group:
     parsed = _ending_in_answer(messages, where)
     return Group(parsed[:-1], [parsed[-1:]], where=where)
-
-
-# A sentence ends at closing punctuation that white space follows (so 3.5 does not), or at a line break.
-_SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]*_]*(?=\s)|[。！？]+|\n+")
-
-
-def sentence_ends(text: str) -> list[int]:
-    """Where each sentence of ``text`` ends, in characters; the last is the end of the text."""
-    ends: list[int] = []
-    for match in _SENTENCE_END.finditer(text):
-        start = ends[-1] if ends else 0
-        if text[start : match.end()].strip() and text[match.end() :].strip():
-            ends.append(match.end())
-    return [*ends, len(text)]

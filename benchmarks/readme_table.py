@@ -1,7 +1,7 @@
 """Write the README's figures from ``benchmarks/results``; ``--check`` only says whether they are those.
 
-They stand between two markers, so that none is typed by hand: the table of ``score.json``, and the peak memory of
-``memory_7b.json``.
+They stand between two markers, so that none is typed by hand: the tables of ``score.json`` and ``train.json``, and the
+peak memory of ``memory_7b.json``.
 """
 
 from __future__ import annotations
@@ -23,16 +23,48 @@ NAMES = {
     "ms-swift": "ms-swift",
     "sentence-transformers": "sentence-transformers",
 }
+TRAINERS = {"ms-swift": "ms-swift", "llamafactory": "LLaMA-Factory"}
 
 
-def block(speed: dict[str, Any] | None, memory: dict[str, Any] | None) -> str:
-    """The README's block for the results of ``score.py`` and ``memory_7b.py``, as far as they are there."""
+def block(speed: dict[str, Any] | None, memory: dict[str, Any] | None, training: dict[str, Any] | None) -> str:
+    """The README's block for the results of `score.py`, `memory_7b.py` and `train.py`, as far as they are there."""
     lines = ["No figures yet: `make bench` makes them."]
     if speed is not None:
         lines = ["", *_table(speed["workloads"]), "", _how(speed)]
     if memory is not None:
         lines += ["", _memory(memory)]
+    if training is not None:
+        lines += ["", "Training on pairs, with the vision tower frozen:", ""]
+        lines += [*_training(training["epochs"]), "", _how_trained(training)]
     return "\n".join([BEGIN, *lines, END])
+
+
+def _training(epochs: list[dict[str, Any]]) -> list[str]:
+    others = [name for name in TRAINERS if any(name in row["ratio"] for row in epochs)]
+    heads = ["epoch", "vlreward, a pair"]
+    for name in others:
+        heads += [f"{TRAINERS[name]} takes", "arithmetic alone"]
+    heads += ["peak memory: vlreward", *(TRAINERS[name] for name in others)]
+    lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
+    for row in epochs:
+        cells = [str(row["epoch"]), f"{1 / row['pairs_per_second']['ours']:.1f} s"]
+        for name in others:
+            cells += [_times(row["ratio"].get(name)), _times(row["ideal_ratio"].get(name))]
+        cells += [f"{row['peak_bytes'][name] / 1e9:.1f} GB" for name in ("ours", *others)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _how_trained(result: dict[str, Any]) -> str:
+    machine, settings = result["machine"], result["settings"]
+    pair = settings["first_pair"]
+    return (
+        f"Medians of {result['rounds']} alternating steps of {settings['pairs_of_a_step']} pairs, {settings['dtype']}, "
+        f"{settings['threads']} threads; one picture and a prompt of {pair['prefix']:,} tokens together, answers of "
+        f"{min(pair['answers'])} tokens and more; a random model as above. The losses of the first steps differed by "
+        f"{result['largest_loss_difference']:.0e} at most. In the second epoch vlreward has the vision tower's output "
+        f"from its cache (`make bench-train`, {machine['processor']}, {machine['cores']} cores, {machine['date']})."
+    )
 
 
 def _memory(result: dict[str, Any]) -> str:
@@ -99,7 +131,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the README differs")
     check = parser.parse_args().check
     before = README.read_text(encoding="utf-8")
-    after = replaced(before, block(_read("score.json"), _read("memory_7b.json")))
+    after = replaced(before, block(_read("score.json"), _read("memory_7b.json"), _read("train.json")))
     if check:
         if before != after:
             print("README.md does not show benchmarks/results: run benchmarks/readme_table.py")

@@ -1,0 +1,69 @@
+"""Right or wrong by a key of correct answers."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import TypeAlias
+
+from vlreward.data.content import text_of
+from vlreward.errors import require
+from vlreward.types import Group
+
+Match: TypeAlias = Callable[[str, str], bool]
+"""Whether an answer, as it was written, says what the key says."""
+
+_LEAD = re.compile(r"(?:final answer|answer is|answer)\s*[:=]?\s*", re.IGNORECASE)
+_BOX = "\\boxed{"
+
+
+def final_answer(text: str) -> str:
+    """What an answer comes down to: its last ``\\boxed{…}``, else the rest of the line behind its last "answer", else
+    all of it."""
+    at = text.rfind(_BOX)
+    if at >= 0:
+        return _inside(text[at + len(_BOX) :])
+    *_, lead = (None, *_LEAD.finditer(text))
+    if lead is None:
+        return text.strip()
+    return text[lead.end() :].partition("\n")[0].strip()
+
+
+def _inside(text: str) -> str:
+    """Up to the brace that closes the one before; all of it where none does."""
+    depth = 1
+    for i, character in enumerate(text):
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return text[:i].strip()
+    return text.strip()
+
+
+def normal_form(text: str) -> str:
+    """Without what says nothing: case, the width of letters, spaces, and quotes, brackets and stops around it."""
+    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return folded.strip("\"'`*$()[] .,;:!").strip()
+
+
+def exact_match(answer: str, key: str) -> bool:
+    """Whether the `final_answer`, or all of the answer, is the key, but for what `normal_form` takes away."""
+    wanted = normal_form(key)
+    return normal_form(final_answer(answer)) == wanted or normal_form(answer) == wanted
+
+
+def math_match(answer: str, key: str) -> bool:
+    """Whether an answer and the key are one mathematical value, by math-verify; 0.5 and 1/2 are.
+
+    Raises:
+        MissingDependency: math-verify is not installed.
+    """
+    math_verify = require("math_verify", extra="math", purpose="comparing mathematical answers")
+    # A key is a value alone; dollar signs make LaTeX of it, which its parser looks for.
+    values = math_verify.parse(key) or math_verify.parse(f"${key}$")
+    return bool(math_verify.verify(values, math_verify.parse(answer)))
+
+
+def right_answers(group: Group, key: str, match: Match = exact_match) -> tuple[bool, ...]:
+    """Which of a group's answers say what the key says."""
+    return tuple(match(text_of(response), key) for response in group.responses)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 
 from vlreward.errors import ConfigError, InputError, LengthError, ScoreError, UnsupportedError, VLRewardError
 
 logger = logging.getLogger("vlreward.serve")
+
+_LONGEST = 500
 
 STATUS = {
     "bad_request": 400,
@@ -50,7 +53,7 @@ class Refusal(Exception):
         retry_after: seconds after which to try again.
         """
         super().__init__(message)
-        self.code, self.message, self.where = code, message, where
+        self.code, self.message, self.where = code, _one_line(message), where and _one_line(where)
         self.media, self.retry_after = media, retry_after
 
     @property
@@ -70,9 +73,9 @@ def refusal_of(error: Exception) -> Refusal:
     """What a client is told of an error. What nobody foresaw is logged and told as such, without its text."""
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, RequestValidationError):
+    if isinstance(error, (RequestValidationError, ValidationError)):
         first = error.errors()[0]
-        return Refusal("bad_request", first["msg"], where=".".join(map(str, first["loc"])))
+        return Refusal("bad_request", first["msg"], where=_place(first["loc"]))
     if isinstance(error, LengthError):
         return Refusal("too_large", str(error))
     if isinstance(error, (InputError, ConfigError)):
@@ -80,9 +83,22 @@ def refusal_of(error: Exception) -> Refusal:
     if isinstance(error, (ScoreError, UnsupportedError)):
         return Refusal("unscorable", str(error))
     if isinstance(error, VLRewardError):
-        return Refusal("unavailable", str(error), retry_after=1)
+        # Of the engine, the checkpoint, the installation: they may name files of this machine.
+        logger.error("a request failed: %s", error)
+        return Refusal("unavailable", "the engine behind the server failed; try again", retry_after=1)
     logger.exception("a request failed")
     return Refusal("internal", "the server failed on this request; its log has the reason")
+
+
+def _place(loc: Sequence[int | str]) -> str:
+    """A place in a body as people write it: ``groups[3].id``."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).removeprefix(".")
+
+
+def _one_line(text: str) -> str:
+    """Text that can be said in a header, a log and JSON: one line, whole characters, not too long."""
+    line = " ".join(text.encode("utf-8", "replace").decode().split())
+    return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
 
 
 Shape = Callable[[Refusal], Mapping[str, Any]]

@@ -49,7 +49,7 @@ class Keys:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a file of keys: one on each line, a name before it if it has one; lines that begin with # are passed over.
+        """Read a file of keys: one on each line, a name before it if it has one; lines that begin with # say nothing.
 
         Raises:
             ConfigError: the file cannot be read, has no keys, or a line is wrong; its number is said, never the line.

@@ -227,8 +227,8 @@ def _is_media(scope: Scope) -> bool:
 
 def _is_json(scope: Scope) -> bool:
     """Whether a route may parse the body as JSON, whatever its header says: all but forms and media."""
-    form = _header(scope, b"content-type").lower().startswith(b"multipart/form-data")
-    return not form and not _is_media(scope)
+    kind = _header(scope, b"content-type").partition(b";")[0].strip().lower()
+    return kind != b"multipart/form-data" and not _is_media(scope)
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:

@@ -108,16 +108,17 @@ def _how(result: dict[str, Any]) -> str:
     return f"{text}; {versions}." if versions else f"{text}."
 
 
-def replaced(readme: str, block: str) -> str:
-    """The README with this block in the place of its own.
+def replaced(page: str, block: str, marks: tuple[str, str] = (BEGIN, END), name: str = README.name) -> str:
+    """A page with this block, marks included, in the place of its own.
 
     Raises:
-        SystemExit: the markers are not there, once each.
+        SystemExit: the marks are not there, once each.
     """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise SystemExit(f"{README.name}: needs the two markers once each: {BEGIN} and {END}")
-    before, rest = readme.split(BEGIN)
-    return before + block + rest.split(END)[1]
+    begin, end = marks
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise SystemExit(f"{name}: needs the two markers once each: {begin} and {end}")
+    before, rest = page.split(begin)
+    return before + block + rest.split(end)[1]
 
 
 def _read(name: str) -> dict[str, Any] | None:

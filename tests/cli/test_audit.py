@@ -145,17 +145,39 @@ def test_missing_pictures_are_named(model: list[str], pairs: Path, capsys: pytes
     assert "3.png" in error
     found = findings(["audit", "--data", str(pairs), *model, "--allow-missing"], capsys)
     assert found["n"] == 22
-    assert found["warnings"][0].startswith("2 pairs cannot be used: ")
+    assert found["warnings"][0].startswith("2 of 24 pairs cannot be used: ")
     # One whose header is sound, but not the rest, is found while scoring.
     whole = (pairs.parent / "0.png").read_bytes()
     (pairs.parent / "0.png").write_bytes(whole[:-25])
     argv = ["audit", "--data", str(pairs), *model, "--audits", "robustness"]
     found = findings([*argv, "--allow-missing"], capsys)
     assert found["n"] == 20
-    assert found["warnings"][0].startswith("4 pairs cannot be used: ")
+    assert found["warnings"][0].startswith("4 of 24 pairs cannot be used: ")
     (pairs.parent / "3.png").write_bytes(whole)
     assert main(argv) == 2
     assert "pairs.jsonl:1: group '1': image: " in capsys.readouterr().err
+
+
+def test_what_is_missing_is_said_first(
+    model: list[str], pairs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pairs.parent / "3.png").unlink()
+    monkeypatch.setattr("vlreward.cli.tables.on_terminal", lambda: True)
+    assert main(["audit", "--data", str(pairs), *model, "--allow-missing"]) == 0
+    assert capsys.readouterr().out.startswith("warning: 2 of 24 pairs cannot be used: ")
+
+
+class IsNoNumber(FakeModel):
+    def score_groups(self, groups: Sequence[Group]) -> list[list[float]]:
+        return [[float("inf") for _ in rewards] for rewards in super().score_groups(groups)]
+
+
+def test_a_reward_that_is_no_number_is_not_a_missing_pair(
+    model: list[str], pairs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "load_model", lambda options: IsNoNumber())
+    assert main(["audit", "--data", str(pairs), *model, "--allow-missing"]) == 2
+    assert "the reward is inf, not a finite number" in capsys.readouterr().err
 
 
 def test_no_pairs(model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

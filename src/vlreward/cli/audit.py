@@ -6,13 +6,12 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlreward.errors import ConfigError, InputError, MediaError
 
-from . import loading
 from .options import add_model_options, model_options, positive_integer
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 NAME = "audit"
 WORLD = "tiny-world"
 WORLD_PAIRS = 440
-_LISTED = 10
 
 
 def add(verbs: Any) -> None:
@@ -106,10 +104,16 @@ class _Found:
     unusable: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader of the figures has to know; missing pairs first."""
-        missing = [f"{len(self.unusable):,} pairs cannot be used: {_listed(self.unusable)}"] if self.unusable else []
+    def warnings(self, spoilt: Sequence[str]) -> list[str]:
+        """What a reader of the figures has to know; missing pairs first.
+
+        Args:
+            spoilt: what is wrong with pairs of which it turned out while they were scored.
+        """
+        from vlreward.evaluate.unusable import unusable_words
+
+        reasons = [*self.unusable, *spoilt]
+        missing = [unusable_words(reasons, len(self.data.pairs) - len(spoilt), "pairs")] if reasons else []
         return missing + [f"left out: {number:,} {reason}" for reason, number in self.left_out.items()]
 
 
@@ -121,6 +125,7 @@ def _read(args: argparse.Namespace, limits: MediaLimits) -> _Found:
     """
     from vlreward.evaluate.audits.pair import DataSet, pair_of
     from vlreward.evaluate.benchmarks import Item
+    from vlreward.evaluate.unusable import refusal
 
     benchmark, selection = _source(args)
     left_out: Counter[str] = Counter()
@@ -135,7 +140,7 @@ def _read(args: argparse.Namespace, limits: MediaLimits) -> _Found:
         pairs = _some(pairs, args.pairs)
     pairs = [pair for pair in pairs if _is_usable(pair, limits, errors)]
     if errors and not (args.allow_missing and pairs):
-        raise _refusal(errors, len(pairs), allowed=args.allow_missing)
+        raise refusal(errors, len(pairs), "pairs", allowed=args.allow_missing)
     unusable = [str(error) for error in errors]
     return _Found(data=DataSet(pairs=pairs, limits=limits), path=Path(args.data), unusable=unusable, left_out=left_out)
 
@@ -177,20 +182,6 @@ def _some(pairs: list[Pair], number: int) -> list[Pair]:
     return [pair for pair in pairs if pair.id in names]
 
 
-def _refusal(errors: Sequence[InputError], good: int, *, allowed: bool) -> InputError:
-    """One line; the only pair's own error where there is no other."""
-    if len(errors) == 1 and not allowed:
-        return type(errors[0])(f"{errors[0]}; --allow-missing goes on without such pairs")
-    advice = "--allow-missing goes on without them" if good else "none is left"
-    number = f"{len(errors):,} of {len(errors) + good:,} pairs cannot be used"
-    return InputError(f"{number} ({advice}): {_listed([str(error) for error in errors])}")
-
-
-def _listed(lines: Sequence[str]) -> str:
-    more = f"; and {len(lines) - _LISTED:,} more" if len(lines) > _LISTED else ""
-    return "; ".join(lines[:_LISTED]) + more
-
-
 @dataclass(kw_only=True)
 class _Scorer:
     """An engine as `FileRun` wants it."""
@@ -212,6 +203,7 @@ def _audited(args: argparse.Namespace, audits: Sequence[Audit], options: ModelOp
     from vlreward.evaluate.audits.run import PAIRS_PER_CALL
     from vlreward.evaluate.audits.scoring import read_audits
 
+    from .evaluated import about_run
     from .file_run import FileRun
     from .outputs import lines_at
     from .progress import Progress
@@ -221,7 +213,7 @@ def _audited(args: argparse.Namespace, audits: Sequence[Audit], options: ModelOp
             source=found.path,
             output=output,
             config=_config(audits, options, found.data),
-            about={"input": str(args.data), "model": options.model},
+            about=about_run(options, None, str(args.data)),
             read=lambda: _rows(found.data),
             load=lambda: _load(options, audits, found.data),
             chunk=PAIRS_PER_CALL,
@@ -230,9 +222,9 @@ def _audited(args: argparse.Namespace, audits: Sequence[Audit], options: ModelOp
         )
         with Progress(unit="pairs", quiet=args.quiet) as progress:
             run.run(progress)
-        unusable = list(found.unusable)
-        scored = list(read_audits(output, unusable))
-    warnings = replace(found, unusable=unusable).warnings
+        spoilt: list[str] = []
+        scored = list(read_audits(output, spoilt))
+    warnings = found.warnings(spoilt)
     return report_audits(scored, audits, found.data, model=options.model, source=str(args.data), warnings=warnings)
 
 
@@ -243,18 +235,11 @@ def _rows(data: DataSet) -> Iterator[GroupRow]:
 
 
 def _load(options: ModelOptions, audits: Sequence[Audit], data: DataSet) -> _Scorer:
-    from vlreward.engines.local import LocalEngine
+    from .evaluated import load_engine
 
-    from .fingerprint import resolved_settings
-
-    model = loading.load_model(options)
-    return _Scorer(
-        engine=LocalEngine(model),
-        pairs={pair.id: pair for pair in data.pairs},
-        audits=audits,
-        data=data,
-        resolved=resolved_settings(model),
-    )
+    engine = load_engine(options)
+    pairs = {pair.id: pair for pair in data.pairs}
+    return _Scorer(engine=engine, pairs=pairs, audits=audits, data=data, resolved=engine.resolved)
 
 
 def _config(audits: Sequence[Audit], options: ModelOptions, data: DataSet) -> dict[str, Any]:

@@ -39,8 +39,9 @@ def report_table(report: AuditReport) -> RenderableType:
     failed = [(audit, variant) for audit in report.audits for variant in audit.variants if variant.verdict == "fail"]
     worst = [line for audit, variant in failed for line in _worst(audit, variant)]
     return Group(
-        Text(f"{report.model or 'unknown model'} on {report.data}", style="bold"),
+        # Pairs that are missing come before any figure of those that are not.
         *(Text(f"warning: {warning}", style="yellow") for warning in report.warnings),
+        Text(f"{report.model or 'unknown model'} on {report.data}", style="bold"),
         table,
         *(Text(line, style="dim") for line in [*lines, *worst]),
     )

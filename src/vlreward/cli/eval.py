@@ -10,16 +10,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlreward.errors import ConfigError, EngineError, InputError, ScoreError
+from vlreward.errors import ConfigError, InputError
 
-from . import loading
 from .options import add_model_options, model_options, positive_integer
 
 if TYPE_CHECKING:
     from vlreward.data.groups import GroupRow
     from vlreward.data.limits import MediaLimits
     from vlreward.engines.base import Engine
-    from vlreward.evaluate.benchmarks import Benchmark, Selection, Unusable
+    from vlreward.evaluate.benchmarks import Benchmark, Selection
     from vlreward.evaluate.summary import Summary
     from vlreward.types import Group
 
@@ -38,8 +37,6 @@ _CLUSTERS: dict[str, tuple[Any, ...]] = {
 }
 _WHERE_FOUND = ("data", "data_revision", "media_dir", "offline")
 """Where a file is says nothing of what is in it."""
-_LISTED = 10
-"""Items that an error names; the record beside the scores names all."""
 
 
 def add(verbs: Any) -> None:
@@ -155,6 +152,7 @@ def _run(
 ) -> RunRecord:
     from vlreward.data.limits import MediaLimits
 
+    from .evaluated import about_run
     from .file_run import FileRun
     from .progress import Progress
 
@@ -166,7 +164,7 @@ def _run(
         source=selection.data or Path(benchmark.name),
         output=output,
         config=_config(benchmark, selection, options),
-        about={"input": str(selection.data or benchmark.source), "model": options.model},
+        about=about_run(options, selection.data, benchmark.source),
         read=reading.rows,
         load=lambda: _load(options, reading.facts, MediaLimits(allow_urls=options.allow_urls)),
         chunk=CHUNK,
@@ -176,7 +174,7 @@ def _run(
     with Progress(quiet=args.quiet) as progress:
         record = run.run(progress)
     # Kept beside the scores, so that figures which are computed from them say it too.
-    seen = {"left_out": dict(reading.left_out), "unusable": reading.unusable}
+    seen = {"left_out": dict(reading.left_out), "unusable": [str(error) for error in reading.unusable]}
     record = replace(record, about={**record.about, **seen})
     record.save(run.record_path)
     return record
@@ -191,7 +189,7 @@ class _Reading:
     allow_missing: bool
     facts: dict[str, Row] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
-    unusable: list[str] = field(default_factory=list)
+    unusable: list[InputError] = field(default_factory=list)
 
     def rows(self) -> Iterator[GroupRow]:
         """The items from the first on.
@@ -202,30 +200,20 @@ class _Reading:
         from vlreward.data.groups import GroupRow
         from vlreward.evaluate.benchmarks import Item
         from vlreward.evaluate.scores import facts_of
+        from vlreward.evaluate.unusable import refusal
 
         self.facts.clear()
         self.left_out.clear()
         self.unusable.clear()
-        first: Unusable | None = None
         for item in self.benchmark.read(self.selection, self.left_out):
             if not isinstance(item, Item):
-                first = first or item
-                self.unusable.append(str(item.error))
+                self.unusable.append(item.error)
                 continue
             facts = facts_of(item, self.benchmark.shared)
             self.facts[facts["id"]] = facts
             yield GroupRow(where=item.where, content=item.ranking.group)
-        if first and not (self.allow_missing and self.facts):
-            raise self._refusal(first)
-
-    def _refusal(self, first: Unusable) -> InputError:
-        """One line; the first item's own error where there is no other."""
-        number, items = len(self.unusable), len(self.facts) + len(self.unusable)
-        if number == 1 and not self.allow_missing:
-            return type(first.error)(f"{first.error}; --allow-missing goes on without such items")
-        listed = "; ".join(self.unusable[:_LISTED]) + (f"; and {number - _LISTED:,} more" if number > _LISTED else "")
-        advice = "none is left" if not self.facts else "--allow-missing goes on without them"
-        return InputError(f"{number:,} of {items:,} items cannot be used ({advice}): {listed}")
+        if self.unusable and not (self.allow_missing and self.facts):
+            raise refusal(self.unusable, len(self.facts), "items", allowed=self.allow_missing)
 
 
 @dataclass(kw_only=True)
@@ -240,21 +228,15 @@ class _Scorer:
     def rows(self, groups: Sequence[Group]) -> list[Row]:
         from vlreward.evaluate.scores import score_blank_too
 
-        try:
-            scored = score_blank_too(self.engine, groups, self.limits)
-        except ScoreError as error:
-            # The model's fault, which --allow-missing must not pass over as if an item were missing.
-            raise EngineError(str(error)) from error
+        scored = score_blank_too(self.engine, groups, self.limits)
         return [self.facts[str(group.id)] | values for group, values in zip(groups, scored, strict=True)]
 
 
 def _load(options: ModelOptions, facts: Mapping[str, Row], limits: MediaLimits) -> _Scorer:
-    from vlreward.engines.local import LocalEngine
+    from .evaluated import load_engine
 
-    from .fingerprint import resolved_settings
-
-    model = loading.load_model(options)
-    return _Scorer(engine=LocalEngine(model), facts=facts, limits=limits, resolved=resolved_settings(model))
+    engine = load_engine(options)
+    return _Scorer(engine=engine, facts=facts, limits=limits, resolved=engine.resolved)
 
 
 def _config(benchmark: Benchmark, selection: Selection, options: ModelOptions) -> dict[str, Any]:

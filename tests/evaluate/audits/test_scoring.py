@@ -89,8 +89,7 @@ def test_all_variants_go_in_one_call_and_each_conversation_once() -> None:
     [
         (lambda groups: [], EngineError, "0 rewards came back for"),
         (lambda groups: [SimpleNamespace(rewards=(1.0,)) for _ in groups], EngineError, "group 'q0': 1 rewards came"),
-        (lambda groups: [SimpleNamespace(rewards=[math.nan] * len(g)) for g in groups], ScoreError, "group 'q0': a re"),
-        (lambda groups: [SimpleNamespace(rewards=[math.inf] * len(g)) for g in groups], ScoreError, "is inf, not a"),
+        (lambda groups: [Reward(rewards=(math.nan,) * len(g)) for g in groups], ScoreError, "the reward is nan, not"),
     ],
 )
 def test_an_engine_that_answers_badly(rewards: object, error: type[Exception], message: str) -> None:

@@ -16,7 +16,7 @@ from ..blank import blanked
 from .audit import Audit, Variant, chance_of
 from .measures import KEPT
 from .pair import DataSet, LeftOut, Pair, Sides, sides_of
-from .pictures import media_in
+from .pictures import NO_PICTURE, media_in
 
 _TRIES = 50
 
@@ -43,7 +43,7 @@ def _reason(pair: Pair) -> LeftOut | None:
     if any(media_in(pair.chosen)) or any(media_in(pair.rejected)):
         # The question is then about what the responses show, which cannot be taken away.
         return LeftOut(reason="pictures in the responses")
-    return None if any(media_in(pair.messages)) else LeftOut(reason="no picture")
+    return None if any(media_in(pair.messages)) else NO_PICTURE
 
 
 def _sources(pair: Pair) -> list[Source]:

@@ -9,14 +9,14 @@ from vlreward.tiny.world.chance import Chance
 from .audit import Audit, Variant, chance_of
 from .measures import UNNOTICED
 from .pair import Conversation, DataSet, LeftOut, Pair, Sides, answer_text, with_answer
-from .pictures import media_in
+from .pictures import NO_PICTURE, media_in
 from .swaps import swap_colour, swap_number, swap_object, swap_place
 
 
 def _variant(kind: str, swap: Callable[[str, Chance], str | None]) -> Variant:
     def make(pair: Pair, _data: DataSet) -> Sides | LeftOut:
         if not any(media_in(pair.messages)):
-            return LeftOut(reason="no picture")
+            return NO_PICTURE
         swapped = swap(answer_text(pair.chosen) or "", chance_of(pair, kind))
         if swapped is None:
             return LeftOut(reason=f"no {kind} to swap")

@@ -155,13 +155,17 @@ def with_question(messages: tuple[Message, ...], change: Callable[[str], str]) -
     return (*messages[:index], _with_last_text(messages[index], change), *messages[index + 1 :])
 
 
+def without_text(*responses: Response) -> LeftOut | None:
+    """Why what these responses say cannot be changed; None where each says something."""
+    return None if all(map(answer_text, responses)) else LeftOut(reason="a response without text")
+
+
 def with_answers(pair: Pair, change: Callable[[str], str]) -> Sides | LeftOut:
     """The pair with the text of both responses changed."""
-    if not answer_text(pair.chosen) or not answer_text(pair.rejected):
-        return LeftOut(reason="a response without text")
-    return sides_of(
-        replace(pair.group, responses=(with_answer(pair.chosen, change), with_answer(pair.rejected, change)))
-    )
+    both = pair.chosen, pair.rejected
+    if reason := without_text(*both):
+        return reason
+    return sides_of(replace(pair.group, responses=tuple(with_answer(response, change) for response in both)))
 
 
 def with_prompt(pair: Pair, change: Callable[[str], str]) -> Sides | LeftOut:

@@ -17,10 +17,15 @@ from vlreward.data.parts import iter_parts, map_parts
 from vlreward.tiny.world.chance import Chance
 from vlreward.types import Group, Image, Part, Response, Video
 
+from .pair import LeftOut
+
 ORIENTATION = 0x0112
 """The EXIF tag."""
 _TURNED_LEFT = 6
 """The orientation of a picture that has to be turned right to stand upright."""
+
+NO_PICTURE = LeftOut(reason="no picture")
+"""What is about pictures does not apply to a pair without any."""
 
 Change = Callable[[PILImage.Image], bytes]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .audit import Audit, Variant, chance_of
 from .measures import TURNED
 from .pair import DataSet, LeftOut, Pair, Sides, sides_of
-from .pictures import Change, as_jpeg, has_images, redrawn, resized, turned_with_exif, with_one_pixel
+from .pictures import NO_PICTURE, Change, as_jpeg, has_images, redrawn, resized, turned_with_exif, with_one_pixel
 
 QUALITY = 75
 FACTOR = 0.9
@@ -30,7 +30,7 @@ def _pixel(pair: Pair, data: DataSet) -> Sides | LeftOut:
 
 def _redrawn(pair: Pair, data: DataSet, change: Change) -> Sides | LeftOut:
     if not has_images(pair.group):
-        return LeftOut(reason="no picture")
+        return NO_PICTURE
     return sides_of(redrawn(pair.group, change, data.limits))
 
 

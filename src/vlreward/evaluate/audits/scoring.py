@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +127,6 @@ class _Asked:
 
         Raises:
             EngineError: there are too few rewards.
-            ScoreError: one is not a finite number.
         """
         by_key: dict[int, float] = {}
         for reward, keys in zip(rewards, self._keys, strict=True):
@@ -136,10 +134,7 @@ class _Asked:
                 raise EngineError(
                     f"group {self._pair.id!r}: {len(reward.rewards)} rewards came back for {len(keys)} responses"
                 )
-            for key, value in zip(keys, reward.rewards, strict=True):
-                if not math.isfinite(value):
-                    raise ScoreError(f"group {self._pair.id!r}: a reward is {value}, not a finite number")
-                by_key[key] = value
+            by_key |= zip(keys, reward.rewards, strict=True)
 
         def said(sides: Sides) -> list[float]:
             return [by_key[key] for key in self._known.keys(sides)]

@@ -145,9 +145,9 @@ def test_groups_are_families_and_tasks(tmp_path: Path) -> None:
     assert {found.groups[name].n for name in FAMILIES} == {4}
     assert found.groups["task: visual question answering"].n == 16
     plain = json.loads(json.dumps(found.to_dict()))
-    keys = "benchmark model n accuracy macro interval best_of_n all_right groups baselines unusable repeated_ids"
-    assert list(plain) == [*keys.split(), "counts_expected", "warnings"]
-    assert set(plain["groups"]["signs"]) == {"n", "accuracy", "interval", "best_of_n", "all_right"}
+    keys = "benchmark model n accuracy macro interval groups baselines counts_expected warnings"
+    assert list(plain) == keys.split()
+    assert set(plain["groups"]["signs"]) == {"n", "accuracy", "interval"}
     assert set(plain["baselines"]) == {"longer", "first", "blank"}
 
 
@@ -186,6 +186,11 @@ def test_of_more_than_two_responses_the_best_comes_first_or_not() -> None:
     best = found.best_of_n
     assert best is not None
     assert (best.n, best.accuracy, best.chance, best.blank) == (3, 0.5, 0.25, 0.625)
+    assert best.tau == pytest.approx((3 / 18**0.5 + 1 / 18**0.5 + 2 / 15**0.5) / 3)
+    plain = found.to_dict()
+    assert plain["best_of_n"]["tau"] == best.tau
+    assert "best_of_n" in plain["groups"]["grids"]
+    assert "best_of_n" not in plain["groups"]["pairs"]
     assert best.interval is not None
     by_group = {name: share.best_of_n for name, share in found.groups.items()}
     assert by_group["pairs"] is None

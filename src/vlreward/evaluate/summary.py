@@ -6,10 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from vlreward.errors import InputError
 
+from .agreement import kendall_tau_b
 from .benchmarks.benchmark import Benchmark, Shared
 from .metrics import (
     Interval,
@@ -20,6 +22,7 @@ from .metrics import (
     join_clusters,
 )
 from .scores import ItemScores
+from .unusable import unusable_words
 
 FEW_CLUSTERS = 20
 
@@ -37,6 +40,8 @@ class BestOfN:
     """What choosing a response at random gets right."""
     blank: float | None
     """What the same model gets right with the pictures blanked, over rankings that have some."""
+    tau: float
+    """The mean agreement with the whole ranking, from -1 to 1; see `kendall_tau_b`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +115,19 @@ class Summary:
     warnings: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """As the command line prints it; the blank baseline by groups is left to tables."""
-        return {name: value for name, value in asdict(self).items() if name != "blank_groups"}
+        """As the command line prints it: what every benchmark has, and of the rest what there is.
+
+        The blank baseline by groups is left to tables.
+        """
+        values = {name: value for name, value in _there(asdict(self)).items() if name != "blank_groups"}
+        return values | {"groups": {name: _there(share) for name, share in values["groups"].items()}}
+
+
+_WHERE_THERE_IS_ONE = ("best_of_n", "all_right", "unusable", "repeated_ids")
+
+
+def _there(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value or name not in _WHERE_THERE_IS_ONE}
 
 
 def summarise(
@@ -146,9 +162,9 @@ def summarise(
     overall = _share([replace(item, weight=1.0) for item in judged], benchmark)
     repeated = _repeated_ids(judged)
     warnings = (
-        _unusable_warnings(unusable, len(judged)),
+        [unusable_words(unusable, len(judged), "items")] if unusable else [],
         _version_warnings(benchmark, len(judged) + len(unusable), expected),
-        _count_warnings(groups, in_macro, expected),
+        _count_warnings(benchmark, groups, in_macro, expected),
         _repeat_warnings(benchmark, repeated),
         (f"left out: {number:,} {reason}" for reason, number in (left_out or {}).items()),
         _cluster_warnings(judged),
@@ -245,6 +261,7 @@ def _best_of_n(judged: Sequence[_Judged]) -> BestOfN | None:
         interval=accuracy_interval(right, [item.cluster for item in judged]),
         chance=accuracy([best_of_n_accuracy([0.0] * len(item.ranks), item.ranks) for item in items]),
         blank=accuracy(blank) if blank else None,
+        tau=fmean(kendall_tau_b(item.rewards, item.ranks) for item in items),
     )
 
 
@@ -294,13 +311,6 @@ def _baselines(judged: Sequence[_Judged], benchmark: Benchmark) -> Baselines:
     )
 
 
-def _unusable_warnings(unusable: Sequence[str], n: int, shown: int = 5) -> Iterator[str]:
-    """Says how many items are left out, and why the first of them."""
-    if unusable:
-        more = f"; and {len(unusable) - shown:,} more" if len(unusable) > shown else ""
-        yield f"{len(unusable):,} of {n + len(unusable):,} items cannot be used: {'; '.join(unusable[:shown])}{more}"
-
-
 def _version_warnings(benchmark: Benchmark, n: int, expected: Mapping[str, int]) -> Iterator[str]:
     if not benchmark.versions or not expected:
         return
@@ -318,11 +328,14 @@ def _repeat_warnings(benchmark: Benchmark, repeated: int) -> Iterator[str]:
         yield f"{repeated:,} ids stand for several items, where {wanted:,} do in the published data"
 
 
-def _count_warnings(groups: Mapping[str, Share], names: Iterable[str], expected: Mapping[str, int]) -> Iterator[str]:
+def _count_warnings(
+    benchmark: Benchmark, groups: Mapping[str, Share], names: Iterable[str], expected: Mapping[str, int]
+) -> Iterator[str]:
     for name in dict.fromkeys([*expected, *names]) if expected else ():
         found, wanted = groups[name].n if name in groups else 0, expected.get(name, 0)
         if found != wanted:
-            yield f"{name}: {found:,} items where {wanted:,} are expected"
+            how = "were inferred" if name in benchmark.inferred else "are expected"
+            yield f"{name}: {found:,} items where {wanted:,} {how}"
 
 
 def _cluster_warnings(judged: Sequence[_Judged]) -> Iterator[str]:

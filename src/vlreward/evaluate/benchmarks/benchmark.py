@@ -142,6 +142,8 @@ class Benchmark:
     """What the benchmark calls the share over all items."""
     macro: str | None = None
     """What it calls the mean over the groups of the first label."""
+    inferred: tuple[str, ...] = ()
+    """Values of the first label whose number in `counts` is worked out from other figures rather than published."""
     versions: Mapping[int, str] = field(default_factory=dict)
     """What is known of versions with another number of items than `counts` add up to."""
     repeated_ids: int | None = None

@@ -30,6 +30,7 @@ _SOURCE = Source(
     files=("data/test-*.parquet", "test*.parquet", "*reward*bench*2*.json*", "test*.json*"),
 )
 COUNTS = {"Factuality": 475, "Precise IF": 160, "Math": 183, "Safety": 450, "Focus": 495, "Ties": 102}
+"""Of the data set's card."""
 TIES = "Ties"
 
 

@@ -14,6 +14,10 @@ from vlreward.cli import loading, main
 
 from .conftest import rows_of
 
+PROMISED = ["benchmark", "model", "n", "accuracy", "macro", "interval", "groups", "baselines"]
+PROMISED += ["counts_expected", "warnings"]
+"""The keys of every benchmark; others come with what they say."""
+
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> list[str]:
@@ -38,7 +42,9 @@ def test_a_local_copy_in_both_layouts(
 ) -> None:
     output = tmp_path / "scores.jsonl"
     found = figures(["eval", "vl-rewardbench", "--data", str(folder), *model, "-o", str(output)], capsys)
-    assert (found["n"], found["unusable"], found["repeated_ids"]) == (80, 0, 0)
+    assert found["n"] == 80
+    assert list(found) == PROMISED
+    assert {key for share in found["groups"].values() for key in share} == {"n", "accuracy", "interval"}
     assert found["counts_expected"] == {"general": 183, "hallucination": 749, "reasoning": 318}
     assert "80 items are no version that is known" in found["warnings"][0]
     assert found["baselines"]["first"] is None
@@ -142,14 +148,15 @@ def test_the_hubs_copy_is_read_like_any_other(
 ) -> None:
     import huggingface_hub
 
+    snapshot = tmp_path / "snapshots" / ("0" * 40)
     asked: list[dict[str, Any]] = []
 
-    def snapshot(repo: str, **options: Any) -> str:
+    def download(repo: str, **options: Any) -> str:
         asked.append({"repo": repo, **options})
-        return str(tmp_path / "hub")
+        return str(snapshot)
 
-    write_vl_parquet(tmp_path / "hub", vl_rows(8))
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    write_vl_parquet(snapshot, vl_rows(8))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     output = tmp_path / "scores.jsonl"
     found = figures(["eval", "vl-rewardbench", *model, "--data-revision", "abc", "-o", str(output)], capsys)
     assert found["n"] == 8
@@ -158,7 +165,8 @@ def test_the_hubs_copy_is_read_like_any_other(
     assert (once["repo_type"], once["revision"], once["local_files_only"]) == ("dataset", "abc", False)
     assert "data/test-*.parquet" in once["allow_patterns"]
     record = json.loads((tmp_path / "scores.jsonl.meta.json").read_text())
-    assert record["about"]["input"] == str(tmp_path / "hub")
+    assert record["about"]["input"] == str(snapshot)
+    assert (record["about"]["data_commit"], record["about"]["model_commit"]) == ("0" * 40, None)
 
 
 class Stops(FakeModel):
@@ -221,7 +229,7 @@ def test_acc_plus_is_shown(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["vl-rewardbench", "-m", "MODEL"], "VL-RewardBench is not in the local cache, and the hub cannot be reached"),
+        (["vl-rewardbench", "-m", "MODEL"], "b33f0adb is not in the local cache, and the hub cannot be reached"),
         (["vl-rewardbench", "-m", "MODEL", "--offline"], "and offline was asked for; name a copy with --data"),
         (["vl-rewardbench", "a", "--data", "b", "-m", "MODEL"], "both a and --data b; give one of them"),
         (["vl-rewardbench", "--data", "nowhere.json", "-m", "MODEL"], "nowhere.json: no such file"),
@@ -238,6 +246,42 @@ def test_mistakes_are_one_line(
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_unless_told_the_pinned_commit_is_taken(
+    model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked = []
+
+    def download(repo: str, *, revision: str, **_options: Any) -> str:
+        asked.append((repo, revision))
+        return str(write_vl_parquet(tmp_path / "hub", vl_rows(8)))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    figures(["eval", "vl-rewardbench", *model], capsys)
+    assert asked == [("MMInstruction/VL-RewardBench", "cdb956cb97c083fd56f9c33abb4ab3e2b33f0adb")]
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        (1247, "1,247 items are another version (the hub's upload of 2025, three items fewer), not the 1,250 of the"),
+        (1250, "general: 312 items where 183 are expected"),
+    ],
+)
+def test_a_version_is_known_by_its_size(
+    kept: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"id": str(i), "labels": {"group": ("hallucination", "reasoning", "general")[i % 4 % 3]}, "ranks": [0, 1]}
+        | {"lengths": [2, 1], "ordered": False, "shared": {"picture": [str(i)]}, "rewards": [1.0, 0.0], "blank": None}
+        for i in range(kept)
+    ]
+    path = tmp_path / "scores.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert figures(["eval", "vl-rewardbench", "--from-scores", str(path)], capsys)["warnings"][0].startswith(words)
 
 
 def test_a_bad_row_of_ones_own_is_left_out_when_allowed(

@@ -198,7 +198,7 @@ def test_a_row_of_another_form_is_named(tmp_path: Path, change: dict[str, Any], 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing of vl-rewardbench in this folder; expected one of data/test-\*"):
         read_all(VL_REWARDBENCH, data=tmp_path)
-    with pytest.raises(InputError, match=r"MMInstruction/VL-RewardBench is not in the local cache, and .* --data"):
+    with pytest.raises(InputError, match=r"at revision cdb956c\w+ is not in the local cache, and .* --data"):
         read_all(VL_REWARDBENCH)
     with pytest.raises(InputError, match="offline was asked for"):
         read_all(VL_REWARDBENCH, offline=True, data_revision="abc")

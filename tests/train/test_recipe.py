@@ -16,7 +16,7 @@ from vlreward.train.parts import part_of
 from vlreward.train.recipe import check_files, read_recipe, write_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if not path.stem.startswith("reproduce"))
 
 SMALL: dict[str, Any] = {
     "model": "m",

@@ -31,6 +31,8 @@ _SOURCE = Source(
         "*llmbar*.json*|*humanevalpack*.json*",
     ),
 )
+REVISION = "168d848cdbbea9764fae4a544dc9ca1e6cca4931"
+"""The hub's ``main`` since 2024; others who pin it count the same items of each subset."""
 SECTIONS: dict[str, dict[str, int]] = {
     "chat": {
         "alpacaeval-easy": 100,
@@ -142,7 +144,7 @@ REWARDBENCH = Benchmark(
     grouping=("section", "subset"),
     tie_rule="equal rewards are wrong",
     shared=("prompt",),
-    takes={"data": None, "data_revision": None, "offline": False},
+    takes={"data": None, "data_revision": REVISION, "offline": False},
     counts=_counts,
     read=_read,
     fetch=_SOURCE.fetch,

@@ -10,7 +10,7 @@ from typing import Any
 
 from vlreward.cli.fingerprint import chain
 from vlreward.errors import MediaError
-from vlreward.model.calibration import bradley_terry
+from vlreward.model.calibration import Calibration, bradley_terry
 from vlreward.types import Group, Message, Reward
 
 
@@ -65,6 +65,7 @@ class FakeModel:
     """How long each group takes."""
     settings: FakeSettings = field(default_factory=FakeSettings)
     calls: list[int] = field(default_factory=list)
+    calibration: Calibration | None = None
 
     def score_groups(self, groups: Sequence[Group]) -> list[list[float]]:
         self.calls.append(len(groups))

@@ -107,6 +107,7 @@ def test_scores_become_a_map_that_compare_uses(
     assert kept.map.temperature == found["map"]["temperature"]
     row = said(["compare", "-m", model, "-p", "Q", "-r", "A.", "-r", "B."], capsys)
     assert row["probability"] == kept.map.probability(row["rewards"][0] - row["rewards"][1])
+    assert row["calibrated"] is True
     one = RewardModel.from_pretrained(model)
     assert one.compare(Group("Q", ["A.", "B."])) == pytest.approx(row["probability"])
     assert one.calibration == kept

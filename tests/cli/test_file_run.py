@@ -393,7 +393,7 @@ def test_preference_rows_are_pairs(score: Score, write_rows: Write, tmp_path: Pa
     [
         ("score", ["id", "rewards"]),
         ("rank", ["id", "order", "rewards"]),
-        ("compare", ["id", "probability", "rewards"]),
+        ("compare", ["id", "probability", "rewards", "calibrated"]),
         ("trace", ["id", "traces"]),
     ],
 )

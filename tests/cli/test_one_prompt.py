@@ -97,7 +97,11 @@ def test_what_loading_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("score", ASK, {"rewards": REWARDS}),
         ("rank", ASK, {"order": sorted(range(3), key=lambda i: -REWARDS[i]), "rewards": REWARDS}),
-        ("compare", ASK[:-2], {"probability": bradley_terry(REWARDS[0] - REWARDS[1]), "rewards": REWARDS[:2]}),
+        (
+            "compare",
+            ASK[:-2],
+            {"probability": bradley_terry(REWARDS[0] - REWARDS[1]), "rewards": REWARDS[:2], "calibrated": False},
+        ),
     ],
 )
 def test_plain_json_in_a_pipe(
@@ -162,6 +166,7 @@ def test_a_table_with_bars_on_a_terminal(verb: str, width: int, terminal: Callab
         assert "…" in screen.getvalue()
     if verb == "compare":
         assert f"with probability {bradley_terry(REWARDS[0] - REWARDS[1]):.3f}" in screen.getvalue()
+        assert "(σ of the difference, not calibrated)" in " ".join(screen.getvalue().split())
 
 
 @pytest.mark.usefixtures("fake_model")

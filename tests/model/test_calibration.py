@@ -63,6 +63,7 @@ def test_a_scale_makes_mean_0_and_spread_1() -> None:
     rewards = np.random.default_rng(0).normal(-4, 3, 50)
     scale = RewardScale(mean=float(rewards.mean()), spread=float(rewards.std()), n=50)
     found = scale(Reward(id="7", rewards=tuple(rewards)))
+    assert found.rewards == tuple(scale.normalise(value) for value in rewards)
     assert found.id == "7"
     assert np.mean(found.rewards) == pytest.approx(0, abs=1e-12)
     assert np.std(found.rewards) == pytest.approx(1)

@@ -33,7 +33,7 @@ def add(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser(
         NAME,
-        help="fit the probabilities that compare says, and the scale of rewards",
+        help="fit the probabilities that compare says",
         description="Fit a map from the margin of two rewards to the probability that the first response is better, on "
         "one half of some preferences; say what it is worth on the other half; and keep it, with mean and spread of "
         "the rewards, as calibration.json in the model's folder, where compare finds it.",

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 
 def rows(model: RewardModel, groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """``{"id", "probability", "rewards"}`` of each pair: the probability that the first answer is better."""
+    """``{"id", "probability", "rewards", "calibrated"}`` of each pair: the probability that the first answer is better,
+    and whether the calibration beside the model says it, rather than σ of the difference."""
     for group in groups:
         if len(group) != 2:
             raise InputError(f"group {group.id!r}: compare needs two responses, got {len(group)}")
     rewards = model.score_groups(groups)
+    calibrated = model.calibration is not None
     return [
-        {"id": group.id, "probability": model.probability(first - second), "rewards": [first, second]}
+        {
+            "id": group.id,
+            "probability": model.probability(first - second),
+            "rewards": [first, second],
+            "calibrated": calibrated,
+        }
         for group, (first, second) in zip(groups, rewards, strict=True)
     ]
 
@@ -34,7 +41,8 @@ def show(console: Console, group: Group, row: dict[str, Any]) -> None:
 
     texts = [one_line(response) for response in group.responses]
     console.print(reward_table(["first", "second"], row["rewards"], texts, header=("", "answer")))
-    console.print(f"The first is better with probability {row['probability']:.3f}.")
+    how = "by the calibration beside the model" if row["calibrated"] else "σ of the difference, not calibrated"
+    console.print(f"The first is better with probability {row['probability']:.3f} ({how}).")
 
 
 VERB = GroupsVerb(

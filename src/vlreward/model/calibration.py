@@ -118,9 +118,13 @@ class RewardScale:
         if not is_number(self.spread) or self.spread <= 0:
             raise ConfigError(f"spread must be a positive number, got {self.spread!r:.40}")
 
+    def normalise(self, reward: float) -> float:
+        """A reward in units of the spread from the mean. The order of rewards stays, and their differences in ratio."""
+        return (reward - self.mean) / self.spread
+
     def __call__(self, reward: Reward) -> Reward:
-        """The same responses, their rewards in units of the spread from the mean; of any engine's `Reward`."""
-        return Reward(id=reward.id, rewards=tuple((value - self.mean) / self.spread for value in reward.rewards))
+        """The same responses with their rewards normalised; of any engine's `Reward`."""
+        return Reward(id=reward.id, rewards=tuple(map(self.normalise, reward.rewards)))
 
 
 @dataclass(frozen=True, kw_only=True)

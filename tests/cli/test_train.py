@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -90,22 +84,3 @@ def test_mistakes_are_one_line(recipe: Path, capsys: pytest.CaptureFixture[str],
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
-
-
-@pytest.mark.slow
-def test_a_killed_run_ends_like_one_that_was_not(recipe: Path, tmp_path: Path) -> None:
-    def command(output: str) -> list[str]:
-        sets = ["--set", f"output={tmp_path / output}", "--set", "stages.one.epochs=8", "--set", "trainer.save_steps=3"]
-        return [sys.executable, "-m", "vlreward.cli", "train", str(recipe), *sets]
-
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command("whole"), check=True, env=environment, capture_output=True)
-    process = subprocess.Popen(command("killed"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    place = tmp_path / "killed" / "stage-1-one"
-    while not (place / "checkpoint-6").exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run(command("killed"), check=True, env=environment, capture_output=True)
-    whole, killed = (load_file(tmp_path / name / "stage-1-one/model/model.safetensors") for name in ("whole", "killed"))
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)

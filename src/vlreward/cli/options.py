@@ -91,8 +91,8 @@ def add_hub_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--offline", action="store_true", help="use only what is on this machine")
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """``--model`` and how it is loaded and run."""
+def add_model_options(parser: argparse.ArgumentParser, *, urls: bool = True) -> None:
+    """``--model`` and how it is loaded and run; ``urls``: with ``--allow-urls``."""
     add_checkpoint_options(parser)
     group = parser.add_argument_group("running it")
     group.add_argument(
@@ -102,7 +102,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--min-pixels", type=positive_integer, metavar="N", help="enlarge smaller pictures to this")
     group.add_argument("--max-pixels", type=positive_integer, metavar="N", help="shrink larger pictures to this")
     group.add_argument("--pack-tokens", type=positive_integer, metavar="N", help="token budget of one pack")
-    group.add_argument("--allow-urls", action="store_true", help="let pictures be fetched from URLs")
+    if urls:
+        group.add_argument("--allow-urls", action="store_true", help="let pictures be fetched from URLs")
     add_question_options(parser)
 
 

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-
+from typing import Any
 
 from vlreward.errors import ConfigError
 from vlreward.model.calibration import Calibration
@@ -86,6 +86,20 @@ class Batcher:
     def calibration(self) -> Calibration | None:
         """What is known of its probabilities."""
         return self._worker.calibration
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker is."""
+        return self._worker.ready
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Of the model, once it was loaded."""
+        return self._worker.settings
+
+    async def wait_tried(self) -> None:
+        """Until the model was loaded, or could not be; see `Worker.wait_tried`."""
+        await self._worker.wait_tried()
 
     def start(self) -> None:
         """Start the worker, and take from the queue as soon as it is ready."""

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 
 from vlreward.errors import ConfigError, InputError, LengthError, ScoreError, UnsupportedError, VLRewardError
 
@@ -22,6 +23,7 @@ STATUS = {
     "bad_request": 400,
     "unauthorized": 401,
     "not_found": 404,
+    "not_allowed": 405,
     "unknown_media": 409,
     "too_large": 413,
     "unscorable": 422,
@@ -76,6 +78,9 @@ def refusal_of(error: Exception) -> Refusal:
     if isinstance(error, (RequestValidationError, ValidationError)):
         first = error.errors()[0]
         return Refusal("bad_request", first["msg"], where=_place(first["loc"]))
+    if isinstance(error, HTTPException):  # of the framework: an unknown path, a broken form
+        code = next((code for code, status in STATUS.items() if status == error.status_code), "bad_request")
+        return Refusal(code, str(error.detail))
     if isinstance(error, LengthError):
         return Refusal("too_large", str(error))
     if isinstance(error, (InputError, ConfigError)):

@@ -46,6 +46,30 @@ def deadline_of(request: Request) -> float | None:
     return seconds
 
 
+class InFlight:
+    """How many requests are being answered, those that only look at the server aside."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def began(self) -> None:
+        """One more."""
+        self.count += 1
+        self._none.clear()
+
+    def ended(self) -> None:
+        """One less."""
+        self.count -= 1
+        if self.count == 0:
+            self._none.set()
+
+    async def wait_none(self) -> None:
+        """Until there are none."""
+        await self._none.wait()
+
+
 class Requests:
     """ASGI middleware, the outermost.
 
@@ -55,11 +79,11 @@ class Requests:
     Args:
         app: what is behind it.
         metrics: are told of every request.
+        in_flight: likewise, but for those that only look at the server.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-        self._handled: set[asyncio.Task[None]] = set()
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, in_flight: InFlight) -> None:
+        self._app, self._metrics, self._in_flight = app, metrics, in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -70,14 +94,19 @@ class Requests:
         exchange = _Exchange(_id_of(scope), receive, send)
         # Others may look for it: logs of what a request led to say its id.
         scope.setdefault("state", {})["request_id"] = exchange.id
+        looks = scope["path"] in _QUIET
         self._metrics.request_began()
+        if not looks:
+            self._in_flight.began()
         try:
             await exchange.run(self._app, scope)
         finally:
+            if not looks:
+                self._in_flight.ended()
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.request_ended(route, exchange.status, seconds)
-            level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
+            level = logging.DEBUG if looks else logging.INFO
             logger.log(level, "%s %s %s %d %.3f s", exchange.id, scope["method"], route, exchange.status, seconds)
 
 

@@ -12,7 +12,6 @@ from vlreward.types import Group, Reward
 
 from .footprint import Footprint
 
-
 Key = TypeVar("Key", bound=Hashable)
 
 

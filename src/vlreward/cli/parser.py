@@ -10,9 +10,12 @@ from typing import NoReturn
 
 import vlreward
 
-from . import audit, calibrate, compare, convert, data, demo, eval, inspect, rank, score, trace, train
+from . import audit, calibrate, compare, convert, data, demo, eval, inspect, rank, score, serve, trace, train
 
-VERBS = (score.VERB, rank.VERB, compare.VERB, trace.VERB, inspect, convert, data, train, eval, calibrate, audit, demo)
+VERBS = (
+    *(verb.VERB for verb in (score, rank, compare, trace)),
+    *(inspect, convert, data, train, eval, calibrate, audit, serve, demo),
+)
 
 _EPILOG = "VERB --help describes a verb. The model is always named: --model, or VLREWARD_MODEL; demo has its own."
 

@@ -153,7 +153,7 @@ def read_scores(path: str | Path, unusable: list[str] | None = None) -> Iterator
         InputError: there is no such file, or a row is not one of these; the message starts with file and line.
         ScoreError: a reward is not a finite number.
     """
-    return map(_parse, good_rows(path, unusable))
+    return map(parse_scores, good_rows(path, unusable))
 
 
 def good_rows(path: str | Path, unusable: list[str] | None = None) -> Iterator[Row]:
@@ -165,7 +165,8 @@ def good_rows(path: str | Path, unusable: list[str] | None = None) -> Iterator[R
             yield row
 
 
-def _parse(row: Row) -> ItemScores:
+def parse_scores(row: Row) -> ItemScores:
+    """One such row."""
     values, where = row.data, row.where
     if missing := [key for key in _KEYS if key not in values]:
         raise InputError(f"{where}: no scores of vlreward eval: {', '.join(map(repr, missing))} missing")

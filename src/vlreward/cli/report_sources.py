@@ -1,0 +1,214 @@
+"""What ``vlreward eval -o`` and ``vlreward audit -o`` wrote, read again as parts of a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlreward.errors import InputError
+
+from .run_record import RunRecord
+
+if TYPE_CHECKING:
+    from vlreward.data.limits import MediaLimits
+    from vlreward.evaluate.audits.album import Album
+    from vlreward.evaluate.audits.pair import DataSet, Pair
+    from vlreward.evaluate.audits.scoring import ScoredPair
+    from vlreward.evaluate.benchmarks import Benchmark, Selection
+    from vlreward.evaluate.report import Audited, Evaluation
+
+_OF_THE_MODEL = ("checkpoint", "question", "positive", "negative")
+_VERBS = ("eval", "audit")
+_WORLD = "tiny-world"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file of rows, and the record beside it."""
+
+    path: Path
+    record: RunRecord
+
+    @property
+    def verb(self) -> str:
+        """Which verb wrote it."""
+        return str(self.record.config["verb"])
+
+    @property
+    def unfinished(self) -> list[str]:
+        """A warning, where there should be more rows."""
+        return [] if self.record.complete else [f"the run is not finished: {self.record.groups:,} rows are there"]
+
+
+def open_sources(paths: Sequence[Path]) -> list[Source]:
+    """The files, all of one model.
+
+    Raises:
+        InputError: one is not there, is of another verb or of another model, or nothing says what it is.
+    """
+    sources = [_open(path) for path in paths]
+    first, *others = sources
+    for other in others:
+        for name in _OF_THE_MODEL:
+            ours, theirs = first.record.config.get(name), other.record.config.get(name)
+            if ours != theirs:
+                raise InputError(
+                    f"{other.path}: of another model than {first.path}: {name} {theirs!r}, not {ours!r}; a report is"
+                    " about one, and vlreward report compare about two"
+                )
+    return sources
+
+
+def _open(path: Path) -> Source:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    record = RunRecord.load(path.with_name(path.name + ".meta.json"))
+    if record is None:
+        raise InputError(
+            f"{path}: no {path.name}.meta.json beside it says what it is; vlreward eval and audit write both"
+        )
+    if record.config.get("verb") not in _VERBS:
+        raise InputError(
+            f"{path}: rows of vlreward {record.config.get('verb')}; a report is made of those of eval and audit"
+        )
+    return Source(path=path, record=record)
+
+
+def evaluation_from(source: Source, album: Album, media_dir: Path | None, worst: int) -> Evaluation:
+    """One benchmark, from its scores; the items that are shown are read from where the record says they were.
+
+    Raises:
+        InputError: the file is not as it was written.
+    """
+    from vlreward.evaluate.benchmarks import Selection, benchmark_of
+    from vlreward.evaluate.report import evaluation_of
+    from vlreward.evaluate.scores import read_scores
+    from vlreward.evaluate.summary import summarise
+
+    about, config = source.record.about, source.record.config
+    benchmark = benchmark_of(config["benchmark"])
+    chosen = Selection(**config["selection"])
+    unusable = [*about.get("unusable", ())]
+    scores = list(read_scores(source.path, unusable))
+    summary = summarise(
+        benchmark,
+        scores,
+        model=about.get("model"),
+        counts_expected=benchmark.counts(chosen),
+        left_out=about.get("left_out"),
+        unusable=unusable,
+    )
+    selection = _found_again(benchmark, chosen, source, media_dir)
+    return evaluation_of(
+        benchmark,
+        scores,
+        replace(summary, warnings=[*summary.warnings, *source.unfinished]),
+        album=album,
+        items=benchmark.read(selection, Counter()),
+        title=f"{benchmark.name}: {selection.data.name}" if benchmark.name == "pairs" and selection.data else None,
+        settings=_settings(source),
+        worst=worst,
+    )
+
+
+def _found_again(benchmark: Benchmark, chosen: Selection, source: Source, media_dir: Path | None) -> Selection:
+    """The selection with where its items are."""
+    if "data" not in benchmark.takes:
+        return chosen
+    media_dir = media_dir if "media_dir" in benchmark.takes else None
+    return replace(chosen, data=Path(source.record.about["input"]), media_dir=media_dir, ignore=tuple(chosen.ignore))
+
+
+def _settings(source: Source) -> Mapping[str, Any]:
+    """How the model was run, and with which versions."""
+    return {**source.record.resolved, **source.record.config.get("versions", {})}
+
+
+def audited_from(source: Source, limits: MediaLimits, media_dir: Path | None) -> Audited:
+    """Audits, from the rewards of their pairs; examples are made again from the pairs.
+
+    Raises:
+        InputError: the pairs cannot be read, or are not those that were audited.
+        MediaError: a picture cannot be read.
+    """
+    from vlreward.evaluate.audits import audits_of
+    from vlreward.evaluate.audits.report import report_audits
+    from vlreward.evaluate.audits.scoring import read_audits
+    from vlreward.evaluate.report import Audited
+    from vlreward.evaluate.unusable import unusable_words
+
+    about = source.record.about
+    unusable: list[str] = []
+    scored = list(read_audits(source.path, unusable))
+    found = _pairs(source, scored, limits, media_dir)
+    unusable = [*found.unusable, *unusable]
+    missing = [unusable_words(unusable, len(scored), "pairs")] if unusable else []
+    findings = report_audits(
+        scored,
+        audits_of(source.record.config["audits"]),
+        found.data,
+        model=about.get("model"),
+        source=str(about.get("input")),
+        warnings=[*missing, *found.left_out, *source.unfinished],
+    )
+    return Audited(findings=findings, unusable=len(unusable), settings=_settings(source))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pairs:
+    data: DataSet
+    unusable: Sequence[str]
+    left_out: Sequence[str]
+
+
+def _pairs(source: Source, scored: Sequence[ScoredPair], limits: MediaLimits, media_dir: Path | None) -> _Pairs:
+    """The pairs that were audited, in their order, since one variant takes pictures from any of them."""
+    from vlreward.errors import MediaError
+    from vlreward.evaluate.audits.pair import DataSet, check_pictures, pair_of
+    from vlreward.evaluate.benchmarks import Item
+
+    left_out: Counter[str] = Counter()
+    unusable: list[str] = []
+    pairs: list[Pair] = []
+    names = set(_ids(source.path))
+    benchmark, selection = _of_audit(source, scored, media_dir)
+    for item in benchmark.read(selection, left_out):
+        if not isinstance(item, Item):
+            unusable.append(str(item.error))
+            continue
+        pair = pair_of(item, benchmark.shared)
+        if pair.id in names:
+            pairs.append(pair)
+            continue
+        try:
+            check_pictures(pair, limits)
+        except MediaError as error:
+            unusable.append(str(error))
+    return _Pairs(
+        data=DataSet(pairs=pairs, limits=limits),
+        unusable=unusable,
+        left_out=[f"left out: {number:,} {reason}" for reason, number in left_out.items()],
+    )
+
+
+def _ids(path: Path) -> Iterator[str]:
+    """Of all rows, also of those that say an error."""
+    from vlreward.data.rows import read_rows
+
+    return (str(row.data.get("id")) for row in read_rows(path))
+
+
+def _of_audit(source: Source, scored: Sequence[ScoredPair], media_dir: Path | None) -> tuple[Benchmark, Selection]:
+    from vlreward.evaluate.benchmarks import benchmark_of
+
+    name = str(source.record.about["input"])
+    if name != _WORLD:
+        own = benchmark_of("pairs")
+        return own, own.select(data=Path(name), **({} if media_dir is None else {"media_dir": media_dir}))
+    world = benchmark_of(_WORLD)
+    # The record does not say the seed; the items' names do: split, seed, number.
+    split, seed, _ = scored[0].id.split("-") if scored else ("heldout", "1000", "0")
+    return world, world.select(pairs=source.record.config["pairs"], seed=int(seed), split=split)

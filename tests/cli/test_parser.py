@@ -24,6 +24,8 @@ VERBS = [
     "eval",
     "calibrate",
     "audit",
+    "report",
+    "serve",
     "demo",
 ]
 

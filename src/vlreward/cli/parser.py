@@ -20,6 +20,14 @@ VERBS = (
 _EPILOG = "VERB --help describes a verb. The model is always named: --model, or VLREWARD_MODEL; demo has its own."
 
 
+class _Help(argparse.HelpFormatter):
+    """Leaves room for the longest verb beside its help; argparse measures verbs without their indent."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = len("    calibrate")
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose complaints are one line, with the nearest known name."""
 
@@ -36,6 +44,7 @@ def build_parser() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
         description="Score, rank, compare and trace the answers of vision-language models with a reward model.",
         epilog=_EPILOG,
         allow_abbrev=False,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"vlreward {vlreward.__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", parser_class=Parser)

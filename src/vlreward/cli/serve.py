@@ -101,11 +101,12 @@ def run(args: argparse.Namespace) -> int:
     from vlreward.serve.app import create_app, over_worker
     from vlreward.serve.run import check_host, listen, serve
 
-    _log_to_stderr(logging.WARNING if args.quiet else logging.INFO)
     server = _server_options(args, options)
     check_host(args.host, server)
     app = create_app(server, over_worker(_factory(args, options, server), server))
-    serve(app, listen(args.host, args.port), drain_seconds=server.drain_seconds)
+    listening = listen(args.host, args.port)
+    _log_to_stderr(logging.WARNING if args.quiet else logging.INFO)
+    serve(app, listening, drain_seconds=server.drain_seconds)
     return 0
 
 

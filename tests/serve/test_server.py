@@ -1,0 +1,267 @@
+"""Whole servers: many clients at once, faults, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from tests.fakes import fake_reward
+from vlreward import Group, LocalEngine, RewardModel
+from vlreward.cli import main
+from vlreward.serve.app import ServerOptions, create_app, over_worker
+from vlreward.serve.batching import Batcher, BatchLimits
+from vlreward.serve.run import listen
+
+from .engines import FaultyFactory
+from .pictures import data_uri, png
+from .test_worker import is_alive, process_of, wait_until
+
+# Measured 1e-6 on the random checkpoint.
+TOLERANCE = 1e-5
+
+
+def body(text: str, *responses: str) -> dict[str, Any]:
+    return {"groups": [{"messages": text, "responses": responses or ["A", "B"]}]}
+
+
+@contextlib.contextmanager
+def server(seconds: float = 0.0, **batching: Any) -> Iterator[tuple[str, Batcher]]:
+    """A server in a thread, whose worker has a fake engine."""
+    options = ServerOptions(model="fake", batching=BatchLimits(**batching))
+    app = create_app(options, over_worker(FaultyFactory(seconds=seconds), options))
+    listening = listen("127.0.0.1", 0)
+    running = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    try:
+        wait_ready(address)
+        yield address, app.state.backend
+    finally:
+        running.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def wait_ready(address: str, status: int = 200) -> None:
+    def true() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{address}/health/ready", timeout=30).status_code == status
+        return False
+
+    wait_until(true, 120)
+
+
+def ask_all(address: str, bodies: list[dict[str, Any]], while_asking: Callable[[], None] = lambda: None) -> list[Any]:
+    """Ask for each at the same time, from a client of its own."""
+
+    async def ask(content: dict[str, Any]) -> httpx.Response:
+        async with httpx.AsyncClient(timeout=120) as client:
+            return await client.post(f"{address}/v1/score", json=content)
+
+    async def ask_them() -> list[httpx.Response]:
+        asked = [asyncio.ensure_future(ask(content)) for content in bodies]
+        await asyncio.to_thread(while_asking)
+        return await asyncio.gather(*asked)
+
+    return asyncio.run(ask_them())
+
+
+def test_a_killed_worker_under_load() -> None:
+    bodies = [body(f"Q{i}") for i in range(40)]
+    with server(seconds=0.1, batch_tokens=60) as (address, backend):
+        worker = backend._worker
+
+        def kill() -> None:
+            wait_until(lambda: len(backend._waiting) > 10)
+            os.kill(process_of(worker), signal.SIGKILL)
+
+        answers = ask_all(address, bodies, kill)
+        lost = [answer for answer in answers if answer.status_code != 200]
+        # Only those in the hands of the worker: the others waited for the next one.
+        assert 1 <= len(lost) <= 5
+        assert {answer.json()["error"]["code"] for answer in lost} == {"unavailable"}
+        assert all(answer.headers["Retry-After"] == "1" for answer in lost)
+        again = ask_all(address, [bodies[0]])[0]
+        group = Group("Q0", ["A", "B"])
+        assert again.json()["rewards"] == [[fake_reward(group, 0), fake_reward(group, 1)]]
+        assert "vlreward_worker_restarts 1.0" in httpx.get(f"{address}/metrics").text
+
+
+def test_a_client_that_hangs_up_leaves_the_queue() -> None:
+    with server(max_wait_seconds=0.0) as (address, backend):
+
+        def hang_up() -> None:
+            wait_until(lambda: backend._worker._answer is not None)
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{address}/v1/score", json=body("unwanted"), timeout=httpx.Timeout(10, read=0.5))
+            wait_until(lambda: len(backend._waiting) == 0)
+
+        assert ask_all(address, [body("sleep 4")], hang_up)[0].status_code == 200
+        text = httpx.get(f"{address}/metrics").text
+        assert 'vlreward_requests_total{route="/v1/score",status="499"} 1.0' in text
+        assert "vlreward_batch_groups_sum 1.0" in text
+        assert "vlreward_shared_token_ratio 0.6" in text
+
+
+_DRAINING = """
+import sys
+from vlreward.serve.app import ServerOptions, create_app, over_worker
+from vlreward.serve.run import listen, serve
+from tests.serve.engines import FaultyFactory
+
+if __name__ == "__main__":
+    options = ServerOptions(model="fake")
+    listening = listen("127.0.0.1", 0)
+    print(listening.getsockname()[1], flush=True)
+    serve(create_app(options, over_worker(FaultyFactory(), options)), listening, drain_seconds=float(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(("drain_seconds", "status"), [("60", 200), ("0.5", 503)])
+def test_a_server_that_is_told_to_end(drain_seconds: str, status: int, tmp_path: Path, root: Path) -> None:
+    """It finishes what is there, for a time, and takes nothing new."""
+    script = tmp_path / "server.py"
+    script.write_text(_DRAINING)
+    command = [sys.executable, str(script), drain_seconds]
+    with started(command, root) as (process, lines):
+        address = f"http://127.0.0.1:{int(lines.readline())}"
+        wait_ready(address)
+
+        def end() -> None:
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            if status == 200:
+                wait_ready(address, 503)
+                refused = httpx.post(f"{address}/v1/score", json=body("new"))
+                assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+
+        # Long enough for what is asked meanwhile, on a machine that is slow.
+        answer = ask_all(address, [body("sleep 6")], end)[0]
+        assert answer.status_code == status
+        assert process.wait(timeout=60) == 0
+
+
+@contextlib.contextmanager
+def started(command: list[str], root: Path) -> Iterator[tuple[subprocess.Popen[str], Any]]:
+    """A process whose output can be read."""
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
+        try:
+            yield process, process.stdout
+        finally:
+            process.kill()
+
+
+PICTURES = [png((56, 84), "red"), png((84, 56), "green"), png((112, 112), "blue")]
+
+
+def mixed_groups(seed: int) -> list[Group]:
+    """What one of many clients asks for: groups with and without pictures, few prompts between all of them."""
+    choose = random.Random(seed)
+    groups = []
+    for _ in range(choose.randint(1, 3)):
+        pictures = [{"type": "image", "image": picture} for picture in choose.sample(PICTURES, choose.randint(0, 2))]
+        parts = [*pictures, {"type": "text", "text": choose.choice(["What is it?", "How many are there?"])}]
+        answers = [f"It is {choose.randint(1, 30)}, I think." for _ in range(choose.randint(1, 4))]
+        groups.append(Group([{"role": "user", "content": parts}], answers))
+    return groups
+
+
+def written(groups: list[Group]) -> dict[str, Any]:
+    """Groups as a request."""
+
+    def part(old: Any) -> dict[str, Any]:
+        return (
+            {"type": "text", "text": old.text}
+            if hasattr(old, "text")
+            else {"type": "image", "image": data_uri(old.source)}
+        )
+
+    return {
+        "groups": [
+            {
+                "messages": [{"role": "user", "content": [part(old) for old in group.messages[0].parts]}],
+                "responses": [response[0].content for response in group.responses],
+            }
+            for group in groups
+        ]
+    }
+
+
+def test_64_clients_get_the_scores_of_the_engine_alone(checkpoint: Callable[..., Path], root: Path) -> None:
+    folder = checkpoint()
+    command = [
+        sys.executable,
+        "-m",
+        "vlreward.cli",
+        "serve",
+        "--model",
+        str(folder),
+        "--port",
+        "0",
+        "--dtype",
+        "float32",
+    ]
+    asked = [mixed_groups(seed) for seed in range(64)]
+    with started(command, root) as (process, lines):
+        first = lines.readline()
+        found = re.search(r"listening on (http://127\.0\.0\.1:\d+)", first)
+        assert found, first
+        wait_ready(found[1])
+        answers = ask_all(found[1], [written(groups) for groups in asked])
+        engine = LocalEngine(RewardModel.from_pretrained(folder, dtype="float32", device="cpu"))
+        for groups, answer in zip(asked, answers, strict=True):
+            assert answer.status_code == 200, answer.text
+            for rewards, alone in zip(answer.json()["rewards"], engine.score(groups), strict=True):
+                assert rewards == pytest.approx(alone.rewards, abs=TOLERANCE)
+        shared = re.search(r"^vlreward_shared_token_ratio (\S+)", httpx.get(f"{found[1]}/metrics").text, re.MULTILINE)
+        assert shared
+        assert float(shared[1]) > 0.5
+        model = httpx.get(f"{found[1]}/v1/models").json()["data"][0]
+        assert model["id"] == folder.name
+        assert str(folder) not in str(model)
+        broken = written([Group([{"role": "user", "content": [{"type": "image", "image": PICTURES[0][:-30]}]}], ["A"])])
+        refused = httpx.post(f"{found[1]}/v1/score", json=broken, timeout=60)
+        assert (refused.status_code, refused.json()["error"]["where"]) == (400, "groups[0].responses[0]")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+
+
+def test_strangers_need_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for host in ("0.0.0.0", "::", "192.168.1.1", "example.com"):
+        assert main(["serve", "--model", str(tmp_path), "--host", host, "--port", "0"]) == 2
+        assert "name a file of keys with --api-keys" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.closing(listen("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["serve", "--model", str(tmp_path), "--port", port]) == 2
+        assert f"error: 127.0.0.1:{port}: cannot listen there" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there(tmp_path: Path, root: Path) -> None:
+    command = [sys.executable, "-m", "vlreward.cli", "serve", "--model", str(tmp_path), "--port", "0", "--quiet"]
+    with started(command, root) as (process, lines):
+        said = lines.read()
+        assert process.wait(timeout=60) == 2
+        assert re.fullmatch(r"error: .*\n", said), said
+    assert not is_alive(process.pid)

@@ -64,7 +64,8 @@ def _unpadded(text: str) -> str:
 
 def _turns(text: str) -> list[_Turn] | None:
     """The turns of a ChatML text, None if it is not one. The last turn may be open."""
-    turns, at = [], 0
+    turns: list[_Turn] = []
+    at = 0
     while at < len(text) or not turns:
         found = _TURN.match(text, at)
         if found is None:
@@ -123,10 +124,13 @@ def _fill(messages: Sequence[Message], response: Sequence[Message], media: Seque
         )
     sources = iter(media)
 
-    def filled(part: Part) -> Part:
-        return part if isinstance(part, Text) else replace(part, source=next(sources))
+    def filled(message: Message) -> Message:
+        if isinstance(message.content, str):
+            return message
+        parts: list[Part] = [p if isinstance(p, Text) else replace(p, source=next(sources)) for p in message.content]
+        return Message(message.role, tuple(parts))
 
-    return [m if isinstance(m.content, str) else Message(m.role, tuple(map(filled, m.content))) for m in conversation]
+    return [filled(message) for message in conversation]
 
 
 def _split_placeholders(text: str) -> str | tuple[Part, ...]:
@@ -149,7 +153,7 @@ def _in_front(messages: Sequence[Message], count: int, where: str) -> list[Messa
     """The messages with pictures in front of the first user turn: where a text without placeholders has them."""
     for i, message in enumerate(messages):
         if message.role == "user":
-            parts = (*(Image() for _ in range(count)), Text(text=str(message.content)))
+            parts: tuple[Part, ...] = (*(Image() for _ in range(count)), Text(text=str(message.content)))
             return [*messages[:i], Message("user", parts), *messages[i + 1 :]]
     raise InputError(f"{where}: {count} pictures but no user turn to hold them")
 

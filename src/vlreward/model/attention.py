@@ -13,9 +13,10 @@ Shape suffixes: ``B`` batch (1 for a pack), ``H`` heads, ``T`` packed tokens, ``
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from .packing import IntArray
+
+if TYPE_CHECKING:
+    from .prefix_cache import Past
 
 NAME = "vlreward_tree"
 """The name under which the attention function is registered."""
@@ -63,6 +67,8 @@ class Tree:
     blocks: tuple[Block, ...] = ()
     scored_S: torch.Tensor | None = None
     """Where the last layer's output is read; None: everywhere."""
+    past: Past | None = None
+    """Tokens that are given by their keys and values. Keys are numbered from the first of these, queries without."""
     _made: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
@@ -72,12 +78,20 @@ class Tree:
         device: torch.device,
         method: Method | None = None,
         scored_S: IntArray | None = None,
+        past: Past | None = None,
     ) -> Tree:
         """Choose the method for the device and length, unless one is named, and plan it."""
-        chosen = method or choose_method(device, len(exit_T))
-        blocks = tuple(plan_blocks(exit_T)) if chosen == "blocks" else ()
+        chosen = method or choose_method(device, len(exit_T), past=bool(past))
+        blocks = plan_blocks(exit_T) if chosen == "blocks" else []
+        if past and chosen == "blocks":
+            blocks = _behind(past, blocks)
         scored = None if scored_S is None else torch.from_numpy(scored_S)
-        return cls(torch.from_numpy(exit_T), chosen, blocks, scored)
+        return cls(torch.from_numpy(exit_T), chosen, tuple(blocks), scored, past)
+
+    @property
+    def given(self) -> int:
+        """How many keys stand before the first query's own."""
+        return 0 if self.past is None else len(self.past)
 
     def at_scored(self) -> Tree:
         """The same tree for queries at the scored tokens alone."""
@@ -94,19 +108,35 @@ class Tree:
         """Which of the queries attend to which of the keys, bool ``(q1 - q0, k1 - k0)``."""
 
         def make() -> torch.Tensor:
-            q = torch.arange(q0, q1)[:, None]
-            k = torch.arange(k0, k1)[None, :]
-            return ((k <= q) & (q < self.exit_T[k0:k1][None, :])).to(device)
+            return self.allowed(torch.arange(q0, q1), slice(k0, k1)).to(device)
 
         result: torch.Tensor = self.once((q0, q1, k0, k1, device), make)
         return result
 
+    def allowed(self, queries: torch.Tensor, keys: slice) -> torch.Tensor:
+        """Which queries, by number, attend to which of the keys, bool, on the CPU."""
+        begin_K, end_K = self.once("spans", self._spans)
+        q = queries[:, None]
+        found: torch.Tensor = (begin_K[None, keys] <= q) & (q < end_K[None, keys])
+        return found
 
-def choose_method(device: torch.device, length: int) -> Method:
-    """The method for a pack of ``length`` tokens on ``device``."""
+    def _spans(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each key's queries: the first, and the end."""
+        begin_T = torch.arange(len(self.exit_T))
+        if self.past is None:
+            return begin_T, self.exit_T
+        begin_P, exit_P = torch.from_numpy(self.past.begin_P), torch.from_numpy(self.past.exit_P)
+        return torch.cat((begin_P, begin_T)), torch.cat((exit_P, self.exit_T))
+
+
+def choose_method(device: torch.device, length: int, *, past: bool = False) -> Method:
+    """The method for a pack of ``length`` tokens on ``device``.
+
+    Behind a ``past`` there are too many shapes for a kernel that is compiled for each.
+    """
     if device.type == "cpu":
         return "blocks"
-    if device.type == "cuda" and length >= _FLEX_FROM:
+    if device.type == "cuda" and length >= _FLEX_FROM and not past:
         return "flex"
     return "dense"
 
@@ -142,6 +172,20 @@ def plan_blocks(exit_T: IntArray) -> list[Block]:
                 blocks.append(Block(node.end, node.exit, node.start, node.end, "full"))
         pending.extend(node.children)
     return sorted(blocks, key=lambda block: (block.q0, block.k0))
+
+
+def _behind(past: Past, blocks: list[Block]) -> list[Block]:
+    """A plan of a pack's own tokens, with those that are given in front of the keys.
+
+    The blocks of given keys come last: each of their queries has a part of its softmax then, its own token's.
+    """
+    given = len(past)
+    moved = [replace(block, k0=block.k0 + given, k1=block.k1 + given) for block in blocks]
+    changes = (np.diff(past.begin_P) != 0) | (np.diff(past.exit_P) != 0)
+    bounds = [0, *(np.flatnonzero(changes) + 1).tolist(), given]
+    for k0, k1 in itertools.pairwise(bounds):
+        moved.append(Block(int(past.begin_P[k0]), int(past.exit_P[k0]), k0, k1, "full"))
+    return moved
 
 
 def _segments(exit_T: IntArray) -> list[_Node]:
@@ -213,6 +257,8 @@ def tree_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return output
+    if tree.past is not None:
+        key, value = tree.past.extend(cast(int, module.layer_idx), key, value)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if torch.is_autocast_enabled(query.device.type):
         # Rotated queries and keys come as float32, values do not. The CPU's kernel is as fast in float32 as in bfloat16
@@ -315,10 +361,11 @@ def _dense(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: f
     parts = []
     for q0 in range(0, length, _DENSE_ROWS):
         q1 = min(q0 + _DENSE_ROWS, length)
-        mask = tree.mask(q0, q1, 0, q1, query.device)
+        k1 = tree.given + q1
+        mask = tree.mask(q0, q1, 0, k1, query.device)
         parts.append(
             F.scaled_dot_product_attention(
-                query[:, :, q0:q1], key[:, :, :q1], value[:, :, :q1], attn_mask=mask, scale=scale, enable_gqa=True
+                query[:, :, q0:q1], key[:, :, :k1], value[:, :, :k1], attn_mask=mask, scale=scale, enable_gqa=True
             )
         )
     return torch.cat(parts, dim=2)
@@ -326,14 +373,9 @@ def _dense(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: f
 
 def _rows(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, tree: Tree) -> torch.Tensor:
     """Queries at the scored tokens, ``(1, H, S, D)``, against all keys."""
-    length, device, scored_S = key.shape[2], query.device, tree.scored_S
+    device, scored_S = query.device, tree.scored_S
     assert scored_S is not None
-
-    def make() -> torch.Tensor:
-        q, k = scored_S[:, None], torch.arange(length)[None, :]
-        return ((k <= q) & (q < tree.exit_T[None, :])).to(device)
-
-    mask_ST = tree.once(("rows", device), make)
+    mask_ST = tree.once(("rows", device), lambda: tree.allowed(scored_S, slice(None)).to(device))
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask_ST, scale=scale, enable_gqa=True)
 
 

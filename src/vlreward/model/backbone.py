@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .checkpoints.folder import CheckpointFolder
     from .media import Medium
     from .packing import IntArray, Trie
+    from .prefix_cache import Past
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,24 +317,27 @@ class Backbone:
             for i, tokens_VD in enumerate(output.pooler_output)
         ]
 
-    def hidden(self, trie: Trie, features: Mapping[int, Features], *, method: Any = None) -> torch.Tensor:
+    def hidden(
+        self, trie: Trie, features: Mapping[int, Features], *, method: Any = None, past: Past | None = None
+    ) -> torch.Tensor:
         """Last hidden states ``(S, D)`` at each conversation's last token; for scoring, without gradients.
 
         Args:
             trie: the pack.
             features: the visual tokens of each medium that the pack's rows name.
             method: an attention method of `attention.Method`; None lets the device and length choose.
+            past: what is known of tokens before these; see `vlreward.model.prefix_cache`.
         """
         import torch
 
         if self._last_layer_reads_scored(features):
-            return self._forward(trie, features, method, trie.last_S)
-        hidden_TD = self._forward(trie, features, method, None)
+            return self._forward(trie, features, method, trie.last_S, past)
+        hidden_TD = self._forward(trie, features, method, None, past)
         return hidden_TD[torch.from_numpy(trie.last_S).to(hidden_TD.device)]
 
     def packed_hidden(self, trie: Trie, features: Mapping[int, Features], *, method: Any = None) -> torch.Tensor:
         """Last hidden states ``(T, D)`` of all tokens of a pack; arguments as of `hidden`."""
-        return self._forward(trie, features, method, None)[: len(trie)]
+        return self._forward(trie, features, method, None, None)[: len(trie)]
 
     def _last_layer_reads_scored(self, features: Mapping[int, Features]) -> bool:
         """Whether the last layer may be narrowed: not while training, nor where a deepstack level is added after it."""
@@ -343,7 +347,7 @@ class Backbone:
         return self.scored_last_layer and not torch.is_grad_enabled() and levels < len(self.model.language_model.layers)
 
     def _forward(
-        self, trie: Trie, features: Mapping[int, Features], method: Any, scored_S: IntArray | None
+        self, trie: Trie, features: Mapping[int, Features], method: Any, scored_S: IntArray | None, past: Past | None
     ) -> torch.Tensor:
         """The language model's last states, at all tokens or the scored ones."""
         import torch
@@ -352,7 +356,7 @@ class Backbone:
         from .packing import Column, pad_trie
 
         device = self.device
-        if method is None:
+        if method is None and not past:
             trie = pad_trie(trie, packed_length(device, len(trie)))
         rows_TC = torch.from_numpy(trie.rows_TC).to(device)
         embeds_TD = self.model.get_input_embeddings()(rows_TC[:, Column.ID])
@@ -366,7 +370,7 @@ class Backbone:
             inputs_embeds=embeds_TD[None],
             position_ids=rows_TC[:, Column.TIME :].T[:, None],
             use_cache=False,
-            tree=Tree.build(trie.exit_T, device, method, scored_S),
+            tree=Tree.build(trie.exit_T, device, method, scored_S, past),
             **extra,
         )
         hidden: torch.Tensor = output.last_hidden_state[0]

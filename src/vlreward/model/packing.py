@@ -141,3 +141,14 @@ def pad_trie(trie: Trie, length: int) -> Trie:
     rows[:, [Column.MEDIUM, Column.FEATURE]] = -1
     exit_T = np.arange(len(trie), length, dtype=np.int64) + 1
     return Trie(np.concatenate([trie.rows_TC, rows]), np.concatenate([trie.exit_T, exit_T]), trie.last_S)
+
+
+def without(trie: Trie, known_T: npt.NDArray[np.bool_]) -> tuple[Trie, IntArray, IntArray]:
+    """A pack without the tokens whose states are known, each of which has its ancestors among them.
+
+    Returns:
+        The other tokens, and for each known one the first and the end of its descendants among these.
+    """
+    rank = np.concatenate([[0], (~known_T).cumsum()])
+    rest = Trie(trie.rows_TC[~known_T], rank[trie.exit_T[~known_T]], rank[trie.last_S])
+    return rest, rank[:-1][known_T], rank[trie.exit_T[known_T]]

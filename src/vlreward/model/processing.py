@@ -29,6 +29,8 @@ class Conversation:
     """Token rows, see `packing.Column`."""
     where: str
     """What to call it in an error."""
+    prompt: int = 0
+    """How many tokens from the front may be kept in the prefix cache: those that do not depend on the response."""
 
     def __len__(self) -> int:
         return len(self.rows_TC)

@@ -10,7 +10,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -20,12 +20,13 @@ from vlreward.data.images import MediaLimits
 from vlreward.errors import InputError, ScoreError, UnsupportedError
 from vlreward.types import Group, Message, Reward, parse_messages
 
-from .backbone import Backbone
+from .backbone import Backbone, Features
 from .calibration import Calibration, bradley_terry, read_calibration
 from .checkpoints.question import Question
 from .counts import Counts
 from .head import RewardHead
-from .packing import Column, build_trie, plan_packs
+from .packing import Column, Trie, build_trie, plan_packs, shared_length
+from .prefix_cache import PrefixCache
 from .processing import Conversation, MediaTable, Processor
 from .sentences import sentence_ends
 from .vision import VisualCache
@@ -92,6 +93,8 @@ class RewardModel:
         self.backbone, self.head, self.processor, self.settings = backbone, head, processor, settings
         self.vision = VisualCache(backbone, processor.media, max_bytes=_CACHE_BYTES)
         self.counts = Counts()
+        self.prefixes = PrefixCache(backbone)
+        """States of prompts across calls; off until its `max_bytes` are set."""
         self._source = source
 
     @classmethod
@@ -109,6 +112,7 @@ class RewardModel:
         question: Question | None = None,
         media_limits: MediaLimits | None = None,
         pack_tokens: int | None = None,
+        prefix_cache_bytes: int = 0,
     ) -> Self:
         """Load a reward model from a folder or the hub.
 
@@ -123,10 +127,13 @@ class RewardModel:
             question: read a plain vision-language model as a reward model, by the logits of two answers.
             media_limits: what pictures and videos may be; see `vlreward.data.images.MediaLimits`.
             pack_tokens: token budget of a pack; None: by device.
+            prefix_cache_bytes: memory for the states of prompts, with which later calls skip those prompts; 0: none.
+                Rewards are then the same to rounding, no longer to the last bit.
 
         Raises:
             CheckpointError: the folder is incomplete, broken or ambiguous; the tensor or file is named.
             UnsupportedError: the backbone is not supported.
+            ConfigError: an option is out of its range.
         """
         from .loading import LoadOptions, load
 
@@ -142,7 +149,9 @@ class RewardModel:
             media_limits=media_limits or MediaLimits(),
             pack_tokens=pack_tokens,
         )
-        return load(cls, path_or_id, options)
+        model = load(cls, path_or_id, options)
+        model.prefixes.max_bytes = prefix_cache_bytes
+        return model
 
     @property
     def device(self) -> torch.device:
@@ -287,6 +296,8 @@ class RewardModel:
         for number, group in enumerate(groups):
             name = f"group {group.id!r}" if group.id is not None else f"groups[{number}]"
             fresh = [self.conversation(group, i, window.table, f"{name}: responses[{i}]") for i in range(len(group))]
+            if self.prefixes.max_bytes and self.backbone.spec.packable:
+                fresh = self._with_prompt(fresh, group, window.table)
             window.groups.append(group)
             window.conversations.extend(fresh)
             size += sum(map(len, fresh))
@@ -301,6 +312,16 @@ class RewardModel:
             )
         if window.groups:
             yield window
+
+    def _with_prompt(self, fresh: list[Conversation], group: Group, table: MediaTable) -> list[Conversation]:
+        """A group's conversations, knowing what they share with one whose response is empty: their prompt."""
+        try:
+            empty = self.conversation(Group(group.messages, [""]), 0, table, "prompt", place=False)
+        except InputError:  # a template may refuse it
+            return fresh
+        known = slice(Column.TIME)  # that one has no positions
+        lengths = [shared_length(empty.rows_TC[:, known], each.rows_TC[:, known]) for each in fresh]
+        return [replace(each, prompt=length) for each, length in zip(fresh, lengths, strict=True)]
 
     @torch.inference_mode()
     def _score(self, conversations: Sequence[Conversation], table: MediaTable) -> list[float]:
@@ -332,10 +353,8 @@ class RewardModel:
     ) -> Iterator[tuple[int, float]]:
         """The rewards of one pack; a pack that does not fit the memory is halved."""
         trie = build_trie([conversations[i].rows_TC for i in pack])
-        used = sorted(set(trie.rows_TC[:, Column.MEDIUM].tolist()) - {-1})
         try:
-            features = dict(zip(used, self.vision.get([table.media[i] for i in used]), strict=True))
-            rewards = self.head(self.backbone.hidden(trie, features)).tolist()
+            rewards = self.head(self._hidden(trie, [conversations[i] for i in pack], table)).tolist()
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -344,7 +363,6 @@ class RewardModel:
                 raise ScoreError(f"{where}: {len(trie)} tokens do not fit the memory; lower max_pixels") from error
             rewards = None
         if rewards is not None:
-            self.counts.computed_tokens += len(trie)
             yield from zip(pack, rewards, strict=True)
             return
         logger.warning("out of memory on a pack of %d tokens; going on with halves", len(trie))
@@ -352,6 +370,22 @@ class RewardModel:
         middle = len(pack) // 2
         for half in (pack[:middle], pack[middle:]):
             yield from self._score_pack(half, conversations, table)
+
+    def _hidden(self, trie: Trie, conversations: Sequence[Conversation], table: MediaTable) -> torch.Tensor:
+        """Last hidden states of a pack at its scored tokens."""
+        if not self.prefixes.max_bytes:
+            self.counts.computed_tokens += len(trie)
+            return self.backbone.hidden(trie, self._features(trie, table))
+        recall = self.prefixes.recall(trie, conversations, table.media)
+        hidden_SD = self.backbone.hidden(recall.trie, self._features(recall.trie, table), past=recall.past)
+        self.prefixes.keep(recall)
+        self.counts.computed_tokens += len(recall.trie)
+        return hidden_SD
+
+    def _features(self, trie: Trie, table: MediaTable) -> dict[int, Features]:
+        """The visual tokens of the media in a pack."""
+        used = sorted(set(trie.rows_TC[:, Column.MEDIUM].tolist()) - {-1})
+        return dict(zip(used, self.vision.get([table.media[i] for i in used]), strict=True))
 
 
 @dataclass

@@ -30,6 +30,8 @@ class EnvironmentSpec:
     """Pins, as pip takes them; torch and torchvision come from the running interpreter or at its versions."""
     imports: tuple[str, ...]
     """Modules that must import for the environment to count as built."""
+    alone: tuple[str, ...] = ()
+    """Pins that are installed without what they ask for."""
 
 
 PUBLISHED = EnvironmentSpec(
@@ -53,7 +55,24 @@ LLAMA_FACTORY = EnvironmentSpec(
     requirements=("llamafactory==0.9.5", "torchaudio==2.11.0"),
     imports=("llamafactory.train.rm",),
 )
-SPECS = (PUBLISHED, MS_SWIFT, SENTENCE_TRANSFORMERS, LLAMA_FACTORY)
+TRL = EnvironmentSpec(name="trl", requirements=("trl==1.16.0",), imports=("trl",))
+# There for their own code to load our rewards: tests/integrations/test_contracts.py.
+VERL = EnvironmentSpec(
+    name="verl",
+    requirements=(
+        *("ray>=2.41", "tensordict>=0.8,<=0.10,!=0.9.0", "codetiming", "hydra-core", "aiohttp", "datasets"),
+        *("torchdata", "pylatexenc", "cachetools"),
+    ),
+    imports=("verl.trainer.ppo.reward", "verl.experimental.reward_loop.reward_manager"),
+    alone=("verl==0.9.1",),
+)
+OPENRLHF = EnvironmentSpec(
+    name="openrlhf",
+    requirements=("aiohttp",),
+    imports=("openrlhf.utils.agent",),
+    alone=("openrlhf==0.11.2",),
+)
+SPECS = (PUBLISHED, MS_SWIFT, SENTENCE_TRANSFORMERS, LLAMA_FACTORY, TRL, VERL, OPENRLHF)
 
 
 def python_of(folder: Path) -> Path:
@@ -67,7 +86,8 @@ def is_built(spec: EnvironmentSpec, folder: Path) -> bool:
     if not mark.is_file() or not python_of(folder).is_file():
         return False
     found = json.loads(mark.read_text())
-    return bool(found["requirements"] == list(spec.requirements) and found["torch"] == _version("torch"))
+    same = found["requirements"] == list(spec.requirements) and found.get("alone", []) == list(spec.alone)
+    return bool(same and found["torch"] == _version("torch"))
 
 
 def build(spec: EnvironmentSpec, folder: Path, *, full: bool = False) -> Path:
@@ -92,9 +112,12 @@ def build(spec: EnvironmentSpec, folder: Path, *, full: bool = False) -> Path:
         _borrow(folder)
     install = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(constraints), *requirements]
     subprocess.run(install, check=True)
+    if spec.alone:
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", *spec.alone], check=True)
     statement = "; ".join(f"import {name}" for name in spec.imports)
     subprocess.run([str(python), "-c", statement], check=True, stdout=subprocess.DEVNULL)
-    mark = {"requirements": list(spec.requirements), "torch": _version("torch"), "full": full}
+    pins_of = {"requirements": list(spec.requirements), "alone": list(spec.alone)}
+    mark = pins_of | {"torch": _version("torch"), "full": full}
     (folder / _MARK).write_text(json.dumps(mark))
     return python
 

@@ -58,7 +58,7 @@ class SwiftReward:
         """
         if self.answer is not None and self.answer not in columns:
             raise InputError(f"the data set has no column {self.answer!r}; it has: {', '.join(sorted(columns))}")
-        names = {"messages", "images", "videos", self.answer} & set(columns)
+        names = [name for name in ("messages", "images", "videos", self.answer or "") if name in columns]
         rows = [{name: columns[name][i] for name in names} for i in range(len(completions))]
         return self.scorer([sample_of(row, self.answer, f"completions[{i}]") for i, row in enumerate(rows)])
 
@@ -127,7 +127,7 @@ def register(
     Raises:
         ImportError: ms-swift is not installed.
     """
-    from swift.rewards import orms, rm_plugins
+    from swift.rewards import orms, rm_plugins  # type: ignore[import-not-found]
 
     if engine is None and options:
         engine = open_engine(**options)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +96,24 @@ def app_of(desk: Desk) -> FastAPI:
     return app
 
 
+@contextlib.contextmanager
+def served(app: Any) -> Iterator[str]:
+    """An application on a port of this machine, for clients that bring their own HTTP."""
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
 @pytest.fixture(scope="session")
 def engine(checkpoint: Callable[..., Path]) -> LocalEngine:
     from vlreward.model.reward_model import RewardModel
@@ -116,8 +137,8 @@ def client(service: EngineService, admission: OpenAdmission) -> Client:
 
 
 def picture(shade: int) -> bytes:
-    """A small PNG."""
-    image = Picture.effect_noise((60 + shade, 50), 40 + shade).convert("RGB")
+    """A small PNG, the same for the same shade."""
+    image = Picture.linear_gradient("L").resize((60 + shade, 50)).rotate(shade).convert("RGB")
     image.paste((shade, 255 - shade, 7 * shade % 256), (5, 5, 40, 30))
     with io.BytesIO() as file:
         image.save(file, "PNG")

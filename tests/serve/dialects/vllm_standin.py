@@ -88,6 +88,7 @@ class UsageInfo(OpenAIBaseModel):
     total_tokens: int = 0
     completion_tokens: int | None = 0
     prompt_tokens_details: None = None
+    completion_tokens_details: None = None
 
 
 class ClassificationData(OpenAIBaseModel):

@@ -39,14 +39,11 @@ from .messages import Item, conversation, turn
 from .templated import group_of, media_ids
 
 _TYPES = {
-    400: "BadRequestError",
     401: "AuthenticationError",
     404: "NotFoundError",
     409: "ConflictError",
-    413: "BadRequestError",
     422: "UnprocessableEntityError",
     429: "RateLimitError",
-    500: "InternalServerError",
     503: "ServiceUnavailableError",
     504: "TimeoutError",
 }
@@ -54,7 +51,8 @@ _TYPES = {
 
 def shape(refusal: Refusal) -> Mapping[str, Any]:
     """``{"error": {"message", "type", "param", "code"}}``; ``code`` is the HTTP status."""
-    error: dict[str, Any] = {"message": refusal.message, "type": _TYPES[refusal.status], "param": refusal.where}
+    kind = _TYPES.get(refusal.status, "BadRequestError" if refusal.status < 500 else "InternalServerError")
+    error: dict[str, Any] = {"message": refusal.message, "type": kind, "param": refusal.where}
     return {"error": error | {"code": refusal.status} | ({"media": list(refusal.media)} if refusal.media else {})}
 
 

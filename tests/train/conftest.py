@@ -15,7 +15,7 @@ from PIL import Image as PILImage
 
 from vlreward import Group, Ranking, RewardModel
 from vlreward.train.module import PackModel
-from vlreward.train.objective import Objective
+from vlreward.train.objective import BaseObjective, Objective
 from vlreward.train.packs import Pack, PackDataset
 from vlreward.train.plan import Plan
 
@@ -58,7 +58,7 @@ def pair(prompt: list[dict[str, Any]], *responses: Any, id: str = "p", ranks: Se
 
 
 def one_pack(
-    model: RewardModel, rankings: Sequence[Ranking], objective: Objective | None = None, **options: Any
+    model: RewardModel, rankings: Sequence[Ranking], objective: BaseObjective | None = None, **options: Any
 ) -> Pack:
     """All of ``rankings`` in one pack."""
     count = len(rankings)
@@ -67,7 +67,7 @@ def one_pack(
     return PackDataset(plan, [Listed(rankings)], model, objective or Objective(), **options)[0]
 
 
-def pack_model(model: RewardModel, objective: Objective | None = None, **options: Any) -> PackModel:
+def pack_model(model: RewardModel, objective: BaseObjective | None = None, **options: Any) -> PackModel:
     model.head.to(model.backbone.dtype)
     return PackModel(model, objective or Objective(), **options)
 

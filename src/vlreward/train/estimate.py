@@ -13,7 +13,7 @@ import torch
 
 from .adapters import target_names
 from .parts import NAMES, part_of
-from .recipe import Recipe, Stage
+from .recipe import BaseRecipe, BaseStage
 
 if TYPE_CHECKING:
     from vlreward.model.reward_model import RewardModel
@@ -58,7 +58,7 @@ class Estimate:
     """Of the whole stage, all processes together."""
 
 
-def estimate(recipe: Recipe, stage: Stage, model: RewardModel, data: StageData) -> Estimate:
+def estimate(recipe: BaseRecipe, stage: BaseStage, model: RewardModel, data: StageData) -> Estimate:
     """Estimate a stage.
 
     Args:
@@ -96,7 +96,7 @@ def _visual_tokens(data: StageData) -> torch.Tensor:
     return visual
 
 
-def count_parts(stage: Stage, model: RewardModel) -> dict[str, PartCount]:
+def count_parts(stage: BaseStage, model: RewardModel) -> dict[str, PartCount]:
     """The numbers of each part, as `build_module` would have them."""
     backbone = model.backbone.model
     held, trained = dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES, 0)
@@ -124,7 +124,9 @@ def _tied(model: RewardModel) -> bool:
     return bool(config.tie_word_embeddings or getattr(config.text_config, "tie_word_embeddings", False))
 
 
-def _memory(recipe: Recipe, stage: Stage, model: RewardModel, data: StageData, parts: dict[str, PartCount]) -> float:
+def _memory(
+    recipe: BaseRecipe, stage: BaseStage, model: RewardModel, data: StageData, parts: dict[str, PartCount]
+) -> float:
     size = getattr(torch, recipe.dtype).itemsize
     quantized = set(stage.parts.quantized())
     weights = sum(count.held * (0.5 if name in quantized else size) for name, count in parts.items())
@@ -133,7 +135,7 @@ def _memory(recipe: Recipe, stage: Stage, model: RewardModel, data: StageData, p
     return weights + (1 + _ADAM_STATES) * updated + _activations(recipe, stage, model, data)
 
 
-def _activations(recipe: Recipe, stage: Stage, model: RewardModel, data: StageData) -> float:
+def _activations(recipe: BaseRecipe, stage: BaseStage, model: RewardModel, data: StageData) -> float:
     """Of the largest pack, in the language model."""
     text = model.backbone.config.text_config
     tokens = float(min(max(stage.pack_tokens, int(data.plan.tokens_E.max())), int(data.plan.tokens_E.sum())))
@@ -142,13 +144,13 @@ def _activations(recipe: Recipe, stage: Stage, model: RewardModel, data: StageDa
     # Between layers the residual stream is kept; with checkpointing it is all that is kept of them.
     between = text.num_hidden_layers * tokens * text.hidden_size * size
     again = bool(recipe.trainer.get("activation_checkpointing"))
-    written = tokens * text.vocab_size * 4 * 2 if stage.objective.loss == "language" else 0.0
+    written = tokens * text.vocab_size * 4 * 2 if stage.objective.writes and not stage.objective.rewards else 0.0
     return float(between + layer * (1 if again else text.num_hidden_layers) + written)
 
 
 def _flops(
-    recipe: Recipe,
-    stage: Stage,
+    recipe: BaseRecipe,
+    stage: BaseStage,
     model: RewardModel,
     data: StageData,
     parts: dict[str, PartCount],

@@ -19,7 +19,7 @@ from vlreward.model.backbone import Backbone, Features, Sight
 from vlreward.model.media import Medium
 
 from .losses import language
-from .objective import Objective
+from .objective import BaseObjective
 from .packs import Pack, PackMedia
 from .parts import part_of
 
@@ -46,7 +46,7 @@ class PackModel(nn.Module):
     def __init__(
         self,
         model: RewardModel,
-        objective: Objective,
+        objective: BaseObjective,
         *,
         lm_head: Tensor | None = None,
         cache: FeatureCache | None = None,

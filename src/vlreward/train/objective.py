@@ -10,8 +10,47 @@ from vlreward.errors import ConfigError
 from .config import not_negative
 
 
+class BaseObjective:
+    """What the data and the model have to know of a stage's loss, whichever it is."""
+
+    @property
+    def rewards(self) -> bool:
+        """Whether responses are scored by the reward head, which is then trained and written."""
+        raise NotImplementedError
+
+    @property
+    def compares(self) -> bool:
+        """Whether all responses of a ranking are seen; otherwise only its best."""
+        raise NotImplementedError
+
+    @property
+    def writes(self) -> bool:
+        """Whether the best response is learned as text, which needs the LM head."""
+        raise NotImplementedError
+
+    @property
+    def writes_all(self) -> bool:
+        """Whether all other responses that are seen are taken as text too."""
+        return False
+
+    @property
+    def margins(self) -> bool:
+        """Whether pairs have the margins that the data says."""
+        return False
+
+    def items(self, *, pairs: int, rankings: int, tokens: int) -> int:
+        """How many terms the loss of a pack has, of which the loss of a step is the mean.
+
+        Args:
+            pairs: of responses whose ranks differ.
+            rankings: of the pack.
+            tokens: that are written.
+        """
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, kw_only=True)
-class Objective:
+class Objective(BaseObjective):
     """The loss of a stage."""
 
     loss: Literal["bradley-terry", "plackett-luce", "language"] = "bradley-terry"
@@ -43,6 +82,20 @@ class Objective:
         return self.loss != "language"
 
     @property
+    def compares(self) -> bool:
+        """Where they are scored, all are seen."""
+        return self.rewards
+
+    @property
     def writes(self) -> bool:
         """Whether the best response is learned as text, which needs the LM head."""
         return self.loss == "language" or self.language_weight > 0
+
+    @property
+    def margins(self) -> bool:
+        """As the setting says."""
+        return self.margin
+
+    def items(self, *, pairs: int, rankings: int, tokens: int) -> int:
+        """Pairs, rankings or tokens."""
+        return {"bradley-terry": pairs, "plackett-luce": rankings, "language": tokens}[self.loss]

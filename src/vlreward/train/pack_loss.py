@@ -44,6 +44,7 @@ def pack_loss(output: dict[str, Tensor], pack: Pack, objective: Objective) -> Te
 def _mean_of_answers(nll_A: Tensor, pack: Pack) -> Tensor:
     """The mean over each ranking's written tokens ``(R,)``."""
     rankings = len(pack["names"])
-    sums_R = nll_A.new_zeros(rankings).index_add(0, pack["answer_A"], nll_A)
-    counts_R = torch.bincount(pack["answer_A"], minlength=rankings)
+    ranking_A = pack["ranking_S"][pack["answer_A"]]
+    sums_R = nll_A.new_zeros(rankings).index_add(0, ranking_A, nll_A)
+    counts_R = torch.bincount(ranking_A, minlength=rankings)
     return sums_R / counts_R.clamp(min=1)

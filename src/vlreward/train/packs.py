@@ -18,7 +18,7 @@ from vlreward.model.packing import Column, IntArray, Trie, build_trie, lexicogra
 from vlreward.model.processing import MediaTable
 from vlreward.types import Ranking
 
-from .objective import Objective
+from .objective import BaseObjective
 from .plan import Entry, Plan
 from .sources import RankingSource
 
@@ -33,10 +33,10 @@ Pack: TypeAlias = dict[str, Any]
 Trainer to count; and the tensors
 
 - ``chosen_P``, ``rejected_P``: conversations, int64; ``margins_P``: float32;
-- ``ranking_S``, ``rank_S``: which of the pack's rankings a conversation is of, and its rank; ``source_S``: which source
-  it is from; ``length_S``: its tokens; all int64;
+- ``ranking_S``, ``rank_S``: which of the pack's rankings a conversation is of, and its rank; ``source_S``,
+  ``number_S``: which source that is from, and its number there; ``length_S``: its tokens; all int64;
 - ``parents_A``: packed index of the token before each token that is to be written, those of each ranking's best
-  response (the first of several); ``targets_A``: its id; ``answer_A``: the ranking.
+  response (the first of several) or of all; ``targets_A``: its id; ``answer_A``: the conversation.
 
 ``names`` are the rankings', for errors; ``skipped`` names what was left out; ``failure`` is an error to be raised."""
 
@@ -59,17 +59,15 @@ class PackMedia:
 class _Loaded:
     """A ranking and its conversations."""
 
-    source: int
+    entry: Entry
     name: str
     rows: list[IntArray]
-    """Those of its conversations that are seen: of its best response alone, where there are no rewards."""
+    """Those of its conversations that are seen: of its best response alone, where responses are not compared."""
     ranks: tuple[int, ...]
     """Theirs."""
     margin: float | None
-    best: int
-    """Which of them is the best, the first of several."""
-    prompt: int
-    """How many tokens of that response's conversation are the prompt's; -1 where nobody asks."""
+    written: dict[int, int]
+    """Of the conversations whose responses are written, how many tokens are the prompt's."""
 
 
 class PackDataset(torch.utils.data.Dataset[Pack]):
@@ -89,7 +87,7 @@ class PackDataset(torch.utils.data.Dataset[Pack]):
         plan: Plan,
         sources: Sequence[RankingSource],
         model: RewardModel,
-        objective: Objective,
+        objective: BaseObjective,
         *,
         skip_missing: bool,
         cache: FeatureCache | None = None,
@@ -124,36 +122,41 @@ class PackDataset(torch.utils.data.Dataset[Pack]):
         group = ranking.group
         name = f"{source.label}: ranking {entry.number}" + ("" if group.id is None else f" ({group.id})")
         best = ranking.best
-        seen = range(len(group)) if self.objective.rewards else [best]
+        seen = range(len(group)) if self.objective.compares else [best]
         rows = [self._model.conversation(group, i, table, name).rows_TC for i in seen]
-        written = seen.index(best)
-        prompt = self._prompt_length(ranking, rows[written], table, name) if self.objective.writes else -1
-        return _Loaded(entry.source, name, rows, tuple(ranking.ranks[i] for i in seen), ranking.margin, written, prompt)
+        written: dict[int, int] = {}
+        if self.objective.writes:
+            places = range(len(rows)) if self.objective.writes_all else [seen.index(best)]
+            written = self._prompt_lengths(ranking, {place: rows[place] for place in places}, table, name)
+        return _Loaded(entry, name, rows, tuple(ranking.ranks[i] for i in seen), ranking.margin, written)
 
-    def _prompt_length(self, ranking: Ranking, rows_TC: IntArray, table: MediaTable, name: str) -> int:
-        """How many tokens of a conversation are as they are before anything has been answered."""
+    def _prompt_lengths(
+        self, ranking: Ranking, rows: dict[int, IntArray], table: MediaTable, name: str
+    ) -> dict[int, int]:
+        """How many tokens of each conversation are as they are before anything has been answered."""
         processor, messages = self._model.processor, ranking.group.messages
         text = processor.render(messages, generate=True)
-        prompt = processor.encode(text, messages, table, name, place=False).rows_TC
-        return shared_length(prompt[:, : Column.TIME], rows_TC[:, : Column.TIME])
+        prompt = processor.encode(text, messages, table, name, place=False).rows_TC[:, : Column.TIME]
+        return {place: shared_length(prompt, rows_TC[:, : Column.TIME]) for place, rows_TC in rows.items()}
 
     def _pack(self, loaded: Sequence[_Loaded], table: MediaTable) -> Pack:
         rows = [row for item in loaded for row in item.rows]
         trie = _trie(rows)
-        pairs = _pairs(loaded, trie.last_S, margins=self.objective.margin)
-        parents, targets, answers = _writing(loaded if self.objective.writes else [], trie)
-        counts = {"bradley-terry": len(pairs.chosen), "plackett-luce": len(loaded), "language": len(targets)}
+        pairs = _pairs(loaded, trie.last_S, margins=self.objective.margins)
+        parents, targets, answers = _writing(loaded, trie)
+        count = self.objective.items(pairs=len(pairs.chosen), rankings=len(loaded), tokens=len(targets))
         return {
             "trie": trie,
             "media": self._media(trie, table),
-            "labels": torch.zeros(counts[self.objective.loss], dtype=torch.long),
+            "labels": torch.zeros(count, dtype=torch.long),
             "names": tuple(item.name for item in loaded),
             "chosen_P": _long(pairs.chosen),
             "rejected_P": _long(pairs.rejected),
             "margins_P": torch.tensor(pairs.margins, dtype=torch.float32),
             "ranking_S": _long([i for i, item in enumerate(loaded) for _ in item.rows]),
             "rank_S": _long([rank for item in loaded for rank in item.ranks]),
-            "source_S": _long([item.source for item in loaded for _ in item.rows]),
+            "source_S": _long([item.entry.source for item in loaded for _ in item.rows]),
+            "number_S": _long([item.entry.number for item in loaded for _ in item.rows]),
             "length_S": _long([len(row) for row in rows]),
             "parents_A": _long(parents),
             "targets_A": _long(targets),
@@ -212,20 +215,21 @@ def _pairs(loaded: Sequence[_Loaded], last_S: IntArray, *, margins: bool) -> _Pa
 
 
 def _writing(loaded: Sequence[_Loaded], trie: Trie) -> tuple[IntArray, IntArray, IntArray]:
-    """Of each ranking's best response: the packed index before each of its tokens, the token's id, and the ranking."""
+    """Of each response that is written: the packed index before its tokens, their ids, and its conversation."""
     none = np.empty(0, dtype=np.int64)
     parents, targets, answers = [none], [none], [none]
     first = 0
-    for i, item in enumerate(loaded):
-        last = trie.last_S[first + item.best]
-        path = np.flatnonzero(trie.exit_T[: last + 1] > last)
-        own = path[item.prompt :]
-        # Pictures in a response are not written.
-        written = trie.rows_TC[own, Column.MEDIUM] < 0
-        own = own[written]
-        parents.append(path[item.prompt - 1 : -1][written])
-        targets.append(trie.rows_TC[own, Column.ID])
-        answers.append(np.full(len(own), i))
+    for item in loaded:
+        for place, prompt in item.written.items():
+            last = trie.last_S[first + place]
+            path = np.flatnonzero(trie.exit_T[: last + 1] > last)
+            own = path[prompt:]
+            # Pictures in a response are not written.
+            written = trie.rows_TC[own, Column.MEDIUM] < 0
+            own = own[written]
+            parents.append(path[prompt - 1 : -1][written])
+            targets.append(trie.rows_TC[own, Column.ID])
+            answers.append(np.full(len(own), first + place))
         first += len(item.rows)
     return np.concatenate(parents), np.concatenate(targets), np.concatenate(answers)
 

@@ -58,6 +58,13 @@ class Plan:
             for i in deal(tuple(tokens.tolist()), self.packs)[place]
         )
 
+    def once(self) -> Plan:
+        """Each ranking once, in the order in which they first come."""
+        keys_E2 = np.stack([self.sources_E, self.numbers_E], axis=1)
+        first = np.sort(np.unique(keys_E2, axis=0, return_index=True)[1])
+        steps = -(-len(first) // self.batch)
+        return Plan(self.sources_E[first], self.numbers_E[first], self.tokens_E[first], self.batch, self.packs, steps)
+
 
 @lru_cache(maxsize=8)
 def deal(tokens: tuple[int, ...], packs: int) -> tuple[tuple[int, ...], ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from vlreward.errors import ConfigError, describe_unknown, require
 
 from .config import build, not_negative, plain, positive
 from .heads import Head
-from .objective import Objective
+from .objective import BaseObjective, Objective
 from .parts import Lora, Parts
 from .sources import DataSource
 
@@ -64,7 +64,7 @@ class Features:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class BaseStage:
     """One run over some data with one objective; the next stage goes on with its weights."""
 
     name: str
@@ -83,7 +83,7 @@ class Stage:
     """The longest conversation in tokens, visual ones included; a ranking with a longer one is dropped and counted."""
     pack_tokens: int = 16_384
     """Token budget of a pack, the unit of one forward pass. A ranking that is larger alone has a pack of its own."""
-    objective: Objective = field(default_factory=Objective)
+    objective: BaseObjective
     """The loss."""
     parts: Parts = field(default_factory=Parts)
     """What is trained."""
@@ -103,19 +103,27 @@ class Stage:
                 raise ConfigError(f"data: two sources are called {name!r}; give one of them another 'name'")
         for key in ("epochs", "batch", "max_steps", "max_length", "pack_tokens"):
             positive(key, getattr(self, key))
-        if self.objective.loss == "language" and self.parts.head != "frozen":
+        if not self.objective.rewards and self.parts.head != "frozen":
             raise ConfigError("the loss is language, which has no reward head; set parts.head to frozen")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Stage(BaseStage):
+    """A stage in which a reward model is trained."""
+
+    objective: Objective = field(default_factory=Objective)
+    """The loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseRecipe:
     """A training run. Paths start at the folder that it is run in."""
 
     model: str
     """Folder or hub id of the model to start from."""
     output: str
     """Folder for everything that is written."""
-    stages: tuple[Stage, ...]
+    stages: tuple[BaseStage, ...]
     """One after the other."""
     revision: str | None = None
     """Commit of a hub id. Pin it: a branch moves."""
@@ -155,6 +163,16 @@ class Recipe:
             raise ConfigError(f"form {self.form} holds a linear head, head.kind is mlp; take reward-head or auto")
         _check_trainer(self.trainer)
 
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(BaseRecipe):
+    """A training run of a reward model."""
+
+    stages: tuple[Stage, ...]
+    """One after the other."""
+
+
+RecipeT = TypeVar("RecipeT", bound=BaseRecipe)
 
 OWNED = {
     "output_dir": "output",
@@ -198,9 +216,15 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read the recipe of a reward model, with some of its values replaced; see `read_recipe_as`."""
+    return read_recipe_as(Recipe, path, overrides)
+
+
+def read_recipe_as(kind: type[RecipeT], path: str | Path, overrides: Sequence[str] = ()) -> RecipeT:
     """Read a recipe, with some of its values replaced.
 
     Args:
+        kind: what is trained.
         path: a YAML file.
         overrides: ``key=value`` each: ``output=runs/2``, ``stages.0.batch=64``, or with a stage's or source's name in
             place of its number. Values are YAML.
@@ -228,7 +252,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             _replace(content, key.split("."), yaml.safe_load(value), f"--set {key}")
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {override!r}: not a YAML value") from error
-    return build(Recipe, content, str(path))
+    return build(kind, content, str(path))
 
 
 def _replace(content: Any, keys: Sequence[str], value: Any, where: str) -> None:
@@ -261,14 +285,14 @@ def _index(items: list[Any], key: str, where: str) -> int:
     raise ConfigError(f"{where}: no {key!r} in the list; there are {known}")
 
 
-def write_recipe(recipe: Recipe, path: Path) -> None:
-    """Write a recipe with every default spelled out; `read_recipe` reads it back."""
+def write_recipe(recipe: BaseRecipe, path: Path) -> None:
+    """Write a recipe with every default spelled out; `read_recipe_as` reads it back."""
     yaml = require("yaml", extra="train", purpose="writing a recipe")
     text = yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True, width=120)
     path.write_text(text, encoding="utf-8")
 
 
-def check_files(recipe: Recipe) -> None:
+def check_files(recipe: BaseRecipe) -> None:
     """See that what a recipe names on this machine is there, before a model is loaded.
 
     Raises:

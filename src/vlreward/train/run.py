@@ -33,7 +33,7 @@ from .module import PackModel
 from .packs import PackDataset
 from .parts import NAMES, part_of
 from .plan import Plan, make_plan
-from .recipe import Recipe, Stage, check_files, write_recipe
+from .recipe import BaseRecipe, BaseStage, check_files, write_recipe
 from .saving import MODEL, ModelWriter, last_checkpoint, written
 from .sources import Progress, RankingSource
 from .trainer import Evaluate, Log, PackTrainer, Run, log_to
@@ -87,6 +87,7 @@ class Calls:
     progress: Progress
     log: Log | None
     callbacks: Sequence[Any]
+    trainer: type[PackTrainer]
 
 
 def _silent(what: str, count: int) -> None:
@@ -94,12 +95,13 @@ def _silent(what: str, count: int) -> None:
 
 
 def train(
-    recipe: Recipe,
+    recipe: BaseRecipe,
     *,
     evaluate: Evaluate | None = None,
     progress: Progress = _silent,
     log: Log | None = None,
     callbacks: Sequence[Any] = (),
+    trainer: type[PackTrainer] = PackTrainer,
 ) -> list[Outcome]:
     """Train what a recipe says. Run again, it goes on where it was stopped.
 
@@ -111,6 +113,7 @@ def train(
         progress: told of rankings that are read and measured.
         log: called with what is logged, in place of Trainer's own printing and progress bar.
         callbacks: more of transformers' Trainer.
+        trainer: knows the loss of the recipe's objectives.
 
     Returns:
         What each stage came to; the last one's folder holds the finished model.
@@ -126,7 +129,7 @@ def train(
         place = output / f"stage-{number + 1}-{stage.name}"
         done = _done(place)
         if done is None:
-            done = _train_stage(recipe, number, start, place, Calls(evaluate, progress, log, callbacks))
+            done = _train_stage(recipe, number, start, place, Calls(evaluate, progress, log, callbacks, trainer))
         outcomes.append(done)
         start = done.folder
     return outcomes
@@ -142,7 +145,7 @@ def _done(place: Path) -> Outcome | None:
 
 
 def _train_stage(
-    recipe: Recipe,
+    recipe: BaseRecipe,
     number: int,
     start: str | Path,
     place: Path,
@@ -169,7 +172,7 @@ def _train_stage(
         data.plan, data.sources, model, stage.objective, skip_missing=stage.on_missing == "skip", cache=module.cache
     )
     run = Run(fingerprint=fingerprint, epochs=stage.epochs, writer=writer, evaluate=calls.evaluate)
-    trainer = PackTrainer(module, args, dataset, run, callbacks=list(calls.callbacks))
+    trainer = calls.trainer(module, args, dataset, run, callbacks=list(calls.callbacks))
     if args.fsdp and not trainer.is_sharding:
         raise UnsupportedError("trainer: fsdp is asked for, but accelerate does not shard on this kind of device")
     if calls.log is not None:
@@ -193,12 +196,12 @@ def _train_stage(
     return Outcome(folder=place / MODEL, **figures)
 
 
-def _save_dtype(recipe: Recipe, number: int) -> str:
+def _save_dtype(recipe: BaseRecipe, number: int) -> str:
     """Only the finished model is narrowed: a stage between goes on with what it was trained in."""
     return recipe.save_dtype if number == len(recipe.stages) - 1 else "same"
 
 
-def _write_beside(recipe: Recipe, folder: Path, figures: dict[str, Any]) -> None:
+def _write_beside(recipe: BaseRecipe, folder: Path, figures: dict[str, Any]) -> None:
     write_recipe(recipe, folder / RECIPE)
     # Fitted to the weights that training started from.
     (folder / CALIBRATION).unlink(missing_ok=True)
@@ -211,7 +214,7 @@ def _last_figures(history: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: value for name, value in last.items() if name != "step"}
 
 
-def plan_stages(recipe: Recipe, *, processes: int = 1, progress: Progress = _silent) -> list[Estimate]:
+def plan_stages(recipe: BaseRecipe, *, processes: int = 1, progress: Progress = _silent) -> list[Estimate]:
     """What each stage of a recipe would take. The data is read and measured; no weights are loaded.
 
     Raises:
@@ -229,7 +232,7 @@ def plan_stages(recipe: Recipe, *, processes: int = 1, progress: Progress = _sil
 
 
 def load_start(
-    recipe: Recipe, stage: Stage, start: str | Path, device: torch.device, *, first: bool, weights: bool = True
+    recipe: BaseRecipe, stage: BaseStage, start: str | Path, device: torch.device, *, first: bool, weights: bool = True
 ) -> tuple[RewardModel, CheckpointFolder]:
     """The model that a stage starts from, with the head that the recipe asks for, and where it is on disk."""
     revision = recipe.revision if first else None
@@ -267,7 +270,7 @@ def load_start(
     return model, source
 
 
-def start_head(recipe: Recipe, folder: CheckpointFolder, *, first: bool) -> RewardHead:
+def start_head(recipe: BaseRecipe, folder: CheckpointFolder, *, first: bool) -> RewardHead:
     """The head to start from: later stages go on with the one of the stage before, if it had one."""
     start = recipe.head.start if first else "auto"
     if start == "checkpoint" or (start == "auto" and _has_head(folder)):
@@ -296,7 +299,9 @@ def _linear_names(folder: CheckpointFolder) -> list[str]:
     return [name.removesuffix(".weight") for name in names if name is not None]
 
 
-def prepare_data(recipe: Recipe, stage: Stage, model: RewardModel, processes: int, progress: Progress) -> StageData:
+def prepare_data(
+    recipe: BaseRecipe, stage: BaseStage, model: RewardModel, processes: int, progress: Progress
+) -> StageData:
     """Read, measure and plan a stage's rankings."""
     cache = Path(recipe.output) / "data"
     sources = [source.open(cache, progress) for source in stage.data]
@@ -306,7 +311,7 @@ def prepare_data(recipe: Recipe, stage: Stage, model: RewardModel, processes: in
             model,
             max_length=stage.max_length,
             skip_missing=stage.on_missing == "skip",
-            rewards=stage.objective.rewards,
+            rewards=stage.objective.compares,
             cache=cache,
             progress=progress,
         )
@@ -325,7 +330,7 @@ def prepare_data(recipe: Recipe, stage: Stage, model: RewardModel, processes: in
     return StageData(sources, indices, plan)
 
 
-def build_module(recipe: Recipe, stage: Stage, model: RewardModel, source: CheckpointFolder) -> PackModel:
+def build_module(recipe: BaseRecipe, stage: BaseStage, model: RewardModel, source: CheckpointFolder) -> PackModel:
     """The model as it is trained: LM head, adapters, frozen parts and cache in place."""
     adapters = add_adapters(model.backbone, stage.parts, stage.lora, recipe.seed)
     module = PackModel(model, stage.objective, lm_head=_lm_head(source) if stage.objective.writes else None)
@@ -345,7 +350,7 @@ def _lm_head(source: CheckpointFolder) -> torch.Tensor | None:
     return None if info.name.endswith("embed_tokens.weight") else source.read(info.name)
 
 
-def _cache(recipe: Recipe, module: PackModel) -> FeatureCache:
+def _cache(recipe: BaseRecipe, module: PackModel) -> FeatureCache:
     tower = ((name, p) for name, p in module.named_parameters() if part_of(name) == "vision")
     settings = recipe.features
     arithmetic = "bfloat16" if recipe.trainer.get("bf16") else recipe.dtype
@@ -355,7 +360,7 @@ def _cache(recipe: Recipe, module: PackModel) -> FeatureCache:
     return FeatureCache(folder / name, max_bytes=settings.max_bytes, dtype=getattr(torch, dtype))
 
 
-def run_fingerprint(recipe: Recipe, number: int, start: str | Path, data: StageData) -> str:
+def run_fingerprint(recipe: BaseRecipe, number: int, start: str | Path, data: StageData) -> str:
     """Another text for whatever would make a run go another way; how it is spread over processes does not."""
     stage = recipe.stages[number]
     values = plain(replace(recipe, stages=(stage,), trainer={}, output="", allow_urls=False))
@@ -367,12 +372,12 @@ def run_fingerprint(recipe: Recipe, number: int, start: str | Path, data: StageD
     return digest.hexdigest()
 
 
-def _first_arguments(recipe: Recipe, place: Path) -> TrainingArguments:
+def _first_arguments(recipe: BaseRecipe, place: Path) -> TrainingArguments:
     """Trainer's arguments without what the data decides: they start the processes' talking to one another."""
     return _make_arguments(recipe, output_dir=str(place))
 
 
-def arguments(recipe: Recipe, stage: Stage, place: Path, plan: Plan, processes: int) -> TrainingArguments:
+def arguments(recipe: BaseRecipe, stage: BaseStage, place: Path, plan: Plan, processes: int) -> TrainingArguments:
     """transformers' arguments for a stage."""
     optimizer = stage.optimizer
     return _make_arguments(
@@ -391,7 +396,7 @@ def arguments(recipe: Recipe, stage: Stage, place: Path, plan: Plan, processes: 
     )
 
 
-def _make_arguments(recipe: Recipe, **values: Any) -> TrainingArguments:
+def _make_arguments(recipe: BaseRecipe, **values: Any) -> TrainingArguments:
     from transformers import TrainingArguments
 
     defaults: dict[str, Any] = {

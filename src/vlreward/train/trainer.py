@@ -19,6 +19,7 @@ from vlreward.errors import InputError, ScoreError, UnsupportedError
 
 from .meter import Meter
 from .module import PackModel
+from .objective import Objective
 from .pack_loss import pack_loss
 from .packs import Pack, PackDataset, first_of
 from .saving import (
@@ -107,15 +108,23 @@ class PackTrainer(Trainer):  # type: ignore[misc]
         self._count_skipped(inputs["skipped"])
         self._names.extend(inputs["names"])
         output = model(inputs)
-        loss = pack_loss(output, inputs, self.objective)
+        loss = self.pack_loss(output, inputs)
         if not torch.isfinite(loss.detach()):
             raise ScoreError(self._not_finite("loss", inputs["names"]))
-        if self.objective.rewards:
-            self.meter.add(output["rewards_S"], inputs)
         # Gradients are averaged over the processes, and the loss is for logging: both want the sum.
         items = inputs["labels"].numel() if num_items_in_batch is None else num_items_in_batch
         loss = loss * self.accelerator.num_processes / max(float(items), 1.0)
         return (loss, output) if return_outputs else loss
+
+    def pack_loss(self, output: dict[str, Tensor], pack: Pack) -> Tensor:
+        """The sum of a pack's losses, one for each of its ``labels``; what is to be logged of them goes to the meter.
+
+        A subclass has another loss.
+        """
+        assert isinstance(self.objective, Objective)
+        if self.objective.rewards:
+            self.meter.add(output["rewards_S"], pack)
+        return pack_loss(output, pack, self.objective)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The gradients' norm; weights are not changed by one that is not finite."""
@@ -205,6 +214,7 @@ class PackTrainer(Trainer):  # type: ignore[misc]
                 super()._save_checkpoint(model, trial)
                 self.accelerator.wait_for_everyone()
                 if self.args.should_save:
+                    self.save_beside(output / PARTIAL / name)
                     complete(output / PARTIAL / name, self.run.fingerprint, self.state.global_step)
                     shutil.rmtree(output / name, ignore_errors=True)
                     (output / PARTIAL / name).rename(output / name)
@@ -213,6 +223,9 @@ class PackTrainer(Trainer):  # type: ignore[misc]
             self._saving_to = None
             self._clear_partial()
         self.accelerator.wait_for_everyone()
+
+    def save_beside(self, folder: Path) -> None:
+        """Write what a subclass has to know of a checkpoint when it goes on from it."""
 
     def _clear_partial(self) -> None:
         if self.args.should_save:

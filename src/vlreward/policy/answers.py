@@ -24,10 +24,8 @@ def final_answer(text: str) -> str:
     at = text.rfind(_BOX)
     if at >= 0:
         return _inside(text[at + len(_BOX) :])
-    *_, lead = (None, *_LEAD.finditer(text))
-    if lead is None:
-        return text.strip()
-    return text[lead.end() :].partition("\n")[0].strip()
+    leads = list(_LEAD.finditer(text))
+    return text[leads[-1].end() :].partition("\n")[0].strip() if leads else text.strip()
 
 
 def _inside(text: str) -> str:

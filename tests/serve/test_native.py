@@ -168,6 +168,14 @@ def test_errors_have_the_right_status_and_show_no_paths(client: TestClient, back
     assert client.get("/v1/score").json()["error"]["code"] == "not_allowed"
 
 
+def test_what_no_route_has_seen_is_refused_in_the_form_of_its_dialect(client: TestClient) -> None:
+    deep = b"[" * 100 + b"]" * 100
+    native, dialect = (client.post(path, content=deep) for path in ("/v1/score", "/v1/embeddings"))
+    assert (native.status_code, dialect.status_code) == (400, 400)
+    assert set(native.json()["error"]) == {"code", "message", "where"}
+    assert set(dialect.json()) != set(native.json()) or set(dialect.json()["error"]) != set(native.json()["error"])
+
+
 def test_ids_deadlines_and_clients_are_read_from_the_request(client: TestClient, backend: FakeBackend) -> None:
     body = {"groups": [{"messages": "Q", "responses": ["A"]}]}
     answer = client.post("/v1/score", json=body, headers={"X-Request-Id": "abc-1", "X-Vlreward-Deadline": "2.5"})

@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlreward.errors import require
+from vlreward.errors import ConfigError, require
 
 from .loading import question_of
 from .options import ModelOptions, add_model_options, model_options, positive_integer, positive_number
 
 if TYPE_CHECKING:
-    from vlreward.serve.app import ServerOptions
+    from collections.abc import Callable
+
+    from vlreward.serve.app import Backend, ServerOptions
+    from vlreward.serve.metrics import Metrics
     from vlreward.serve.model_factory import ModelFactory
 
 NAME = "serve"
@@ -34,6 +37,7 @@ def add(verbs: Any) -> None:
     add_model_options(parser, urls=False)
     _add_server_options(parser)
     _add_batching_options(parser)
+    _add_gateway_options(parser)
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
@@ -93,24 +97,62 @@ def _add_batching_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_gateway_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("another server's engine (instead of --model)")
+    group.add_argument(
+        "--backend",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a vLLM or vlreward server; repeatable, for several with one model",
+    )
+    group.add_argument("--backend-key", type=Path, metavar="FILE", help="a file with the API key that it asks for")
+    group.add_argument("--calibration", type=Path, metavar="FILE", help="calibration.json of its model")
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve until told to end."""
-    options = model_options(args)
+    if args.backend and args.model:
+        raise ConfigError("--model and --backend: the model is here or there; name one of them")
     for module in ("fastapi", "uvicorn", "httpx", "prometheus_client", "python_multipart"):
         require(module, extra="serve", purpose="serving")
     from vlreward.serve.app import create_app, over_worker
     from vlreward.serve.run import check_host, listen, serve
 
-    server = _server_options(args, options)
+    if args.backend:
+        server = _server_options(args, args.name or "remote")
+        make = _gateway(args)
+    else:
+        options = model_options(args)
+        server = _server_options(args, args.name or Path(options.model).name)
+        make = over_worker(_factory(args, options, server), server)
     check_host(args.host, server)
-    app = create_app(server, over_worker(_factory(args, options, server), server))
+    app = create_app(server, make)
     listening = listen(args.host, args.port)
     _log_to_stderr(logging.WARNING if args.quiet else logging.INFO)
     serve(app, listening, drain_seconds=server.drain_seconds)
     return 0
 
 
-def _server_options(args: argparse.Namespace, options: ModelOptions) -> ServerOptions:
+def _gateway(args: argparse.Namespace) -> Callable[[Metrics], Backend]:
+    from vlreward.model.calibration import Calibration
+    from vlreward.serve.gateway import DetectedEngine, GatewayLimits, RemoteService
+
+    key = _read_key(args.backend_key) if args.backend_key else None
+    engine = DetectedEngine(args.backend, api_key=key)
+    calibration = Calibration.read(args.calibration) if args.calibration else None
+    limits = GatewayLimits(waiting=args.max_queue, seconds=args.deadline)
+    return lambda metrics: RemoteService(engine, model=args.name, calibration=calibration, limits=limits)  # noqa: ARG005
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the API key cannot be read ({getattr(error, 'strerror', error)})") from None
+
+
+def _server_options(args: argparse.Namespace, name: str) -> ServerOptions:
     from vlreward.serve.app import ServerOptions
     from vlreward.serve.batching import BatchLimits
 
@@ -121,7 +163,7 @@ def _server_options(args: argparse.Namespace, options: ModelOptions) -> ServerOp
         deadline_seconds=args.deadline,
     )
     return ServerOptions(
-        model=args.name or Path(options.model).name,
+        model=name,
         batching=batching,
         media_bytes=args.media_cache_mb * _MB,
         keys=args.api_keys,

@@ -121,10 +121,16 @@ def answer(refusal: Refusal, shape: Shape = native_shape) -> JSONResponse:
     return JSONResponse(shape(refusal), status_code=refusal.status, headers=refusal.headers)
 
 
-def routes(shape: Shape) -> type[APIRoute]:
+class ShapedRoute(APIRoute):
+    """A route whose errors have the form of its protocol."""
+
+    shape: Shape = staticmethod(native_shape)
+
+
+def routes(shape: Shape) -> type[ShapedRoute]:
     """The class of a router's routes (``APIRouter(route_class=…)``), so that its errors have the protocol's form."""
 
-    class Route(APIRoute):
+    class Route(ShapedRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
 
@@ -136,4 +142,5 @@ def routes(shape: Shape) -> type[APIRoute]:
 
             return handled
 
+    Route.shape = staticmethod(shape)
     return Route

@@ -69,12 +69,12 @@ class Browser:
         return [f"{entry['level']}: {entry['message']}" for entry in self.ask("/se/log", {"type": "browser"})]
 
     def requests(self) -> list[str]:
-        """Addresses that were asked for, since it was last asked."""
+        """Addresses that a file asked for, since it was last asked; not those that the browser itself shows."""
         messages = [json.loads(entry["message"])["message"] for entry in self.ask("/se/log", {"type": "performance"})]
         return [
             message["params"]["request"]["url"]
             for message in messages
-            if message["method"] == "Network.requestWillBeSent"
+            if message["method"] == "Network.requestWillBeSent" and message["params"]["documentURL"].startswith("file:")
         ]
 
     def screenshot(self, path: Path) -> None:

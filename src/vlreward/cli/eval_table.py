@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def summary_table(summary: Summary, benchmark: Benchmark) -> RenderableType:
-    """Overall, the groups with their bars, the baselines, and what to know of them."""
+    """Overall, the groups with their bars, rankings of more than two, the baselines, and what to know of them."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -32,13 +32,38 @@ def summary_table(summary: Summary, benchmark: Benchmark) -> RenderableType:
     for name, share in summary.groups.items():
         items = _items(share.n, summary.counts_expected.get(name))
         _add(table, name, items, share.accuracy, share.interval, _blank(summary.blank_groups.get(name)))
+    several = [_best_of_n_table(summary)] if summary.best_of_n else []
     lines = [Text(line, style="dim") for line in _lines(summary, benchmark)]
     warnings = [Text(f"warning: {line}", style="yellow") for line in summary.warnings]
     title = Text(f"{summary.model or 'unknown model'} on {benchmark.name}", style="bold")
     # Items that are missing come before any figure of those that are not.
     first = 1 if summary.unusable else 0
     published = [_published_table(benchmark)] if benchmark.published else []
-    return Group(*warnings[:first], title, table, *published, *lines, *warnings[first:])
+    return Group(*warnings[:first], title, table, *several, *published, *lines, *warnings[first:])
+
+
+def _best_of_n_table(summary: Summary) -> Table:
+    """Of rankings of more than two responses, overall and by group."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for name in ("best of N", "rankings", "best first", "95 % interval", "at random", "blanked", "τ"):
+        table.add_column(name, justify="left" if name == "best of N" else "right", no_wrap=name != "best of N")
+    shares = {"all": summary.best_of_n} | {name: share.best_of_n for name, share in summary.groups.items()}
+    for name, found in shares.items():
+        if found is not None:
+            table.add_row(
+                Text(name),
+                f"{found.n:,}",
+                _percent(found.accuracy),
+                _ends(found.interval),
+                _percent(found.chance),
+                "" if found.blank is None else _percent(found.blank),
+                f"{found.tau:+.2f}",
+            )
+    return table
 
 
 def _published_table(benchmark: Benchmark) -> Table:
@@ -78,7 +103,7 @@ def _add(
         Text(name),
         "" if n is None else n if isinstance(n, str) else f"{n:,}",
         _percent(accuracy),
-        "" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f}",
+        _ends(interval),
         Bar(size=1.0, begin=0.0, end=accuracy, width=8, color="green"),
         "" if blank is None else _percent(blank),
         style=style,
@@ -87,6 +112,10 @@ def _add(
 
 def _blank(share: Share | None) -> float | None:
     return None if share is None else share.accuracy
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f}"
 
 
 def _percent(share: float) -> str:

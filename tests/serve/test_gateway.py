@@ -37,6 +37,7 @@ class Bare:
         self.closed = 0
 
     async def describe(self) -> dict[str, Any]:
+        await self.blocked.wait()
         if self.failure is not None:
             raise self.failure
         return dict(self.models)
@@ -173,6 +174,7 @@ def test_the_kind_of_server_is_found_out() -> None:
 
 def test_a_dead_server_is_said_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(gateway, "_PROBE_SECONDS", 0.05)
 
     async def work() -> None:
         engine = Bare()
@@ -186,6 +188,12 @@ def test_a_dead_server_is_said_and_comes_back(monkeypatch: pytest.MonkeyPatch) -
         while not service.ready:
             await asyncio.sleep(0.01)
         assert service.settings == {"dtype": "float32", "owned_by": "vlreward"}
+        engine.blocked.clear()  # it hangs
+        while service.ready:
+            await asyncio.sleep(0.01)
+        engine.blocked.set()
+        while not service.ready:
+            await asyncio.sleep(0.01)
         await service.close()
         await service.close()
         assert engine.closed == 1

@@ -25,6 +25,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """What ``/v1/models`` of a server may say of who owns its model."""
 
 _WATCH_SECONDS = 5.0
+_PROBE_SECONDS = 10.0
 
 
 class RemoteEngine(Protocol):
@@ -205,13 +206,20 @@ class RemoteService:
             await self._engine.close()
 
     async def _watch(self) -> None:
+        """Ask the other server again and again: at first for as long as the engine tries, then for a moment."""
         while True:
+            limit = _PROBE_SECONDS if self._tried.is_set() else None
+            problem: VLRewardError | None = None
             try:
-                self._card, self._problem = model_card(await self._engine.describe()), None
+                async with asyncio.timeout(limit):
+                    self._card = model_card(await self._engine.describe())
             except VLRewardError as error:
-                if self._problem is None:
-                    logger.error("the server behind this one: %s", error)
-                self._problem = error
+                problem = error
+            except TimeoutError:
+                problem = EngineError(f"it does not answer within {limit:g} s")
+            if problem is not None and self._problem is None:
+                logger.error("the server behind this one: %s", problem)
+            self._problem = problem
             self._tried.set()
             await asyncio.sleep(_WATCH_SECONDS)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -63,7 +63,7 @@ class OpenAdmission:
     def _read(self, part: Part) -> Part:
         if isinstance(part, Text) or isinstance(part.source, bytes):
             return part
-        if part.source.startswith("media:"):
+        if isinstance(part.source, str) and part.source.startswith("media:"):
             if part.source not in self.store:
                 raise Refusal("unknown_media", "send them again", media=(part.source,))
             return replace(part, source=self.store[part.source])
@@ -97,11 +97,11 @@ def app_of(desk: Desk) -> FastAPI:
 
 
 @contextlib.contextmanager
-def served(app: Any) -> Iterator[str]:
+def served(app: Any, lifespan: Literal["on", "off"] = "off") -> Iterator[str]:
     """An application on a port of this machine, for clients that bring their own HTTP."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan=lifespan, ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -1,0 +1,190 @@
+"""Answers of a policy behind a server that speaks OpenAI's chat completions, such as vLLM's, without torch here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from vlreward.data.limits import MediaLimits
+from vlreward.data.sources import read_bytes
+from vlreward.data.targets import encoded, in_memory
+from vlreward.data.writing import source_text
+from vlreward.errors import ConfigError, EngineError, InputError, UnsupportedError, require
+from vlreward.types import Image, Message, Part, Text
+
+from .sampling import Prompt, Sampled, SamplingSettings
+
+if TYPE_CHECKING:
+    import httpx
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+_CONNECT = 10.0
+_LATER = (408, 409, 429, 500, 502, 503, 504)
+"""Answers that another try may change."""
+
+
+class OpenAISampler:
+    """A `Sampler` over a server.
+
+    Pictures are sent inside the request, as data URIs. What may change by itself (a busy or restarting server, a
+    connection that breaks) is tried again after a wait that doubles, or that the server names.
+
+    Args:
+        server: the address up to and with ``/v1``.
+        model: the server's name of the policy.
+        api_key: what the server asks for.
+        timeout: seconds for one request.
+        retries: how often a request is tried again.
+        requests_at_once: prompts that are under way at one time.
+        media_limits: what pictures may be.
+        transport: another way to reach the server, for tests.
+
+    Raises:
+        ConfigError: an argument is wrong.
+        MissingDependency: httpx is not installed.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = 600.0,
+        retries: int = 8,
+        requests_at_once: int = 8,
+        media_limits: MediaLimits | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        if not server.lower().startswith(("http://", "https://")):
+            raise ConfigError(f"server must be an address such as http://127.0.0.1:8000/v1, got {server!r}")
+        if not timeout > 0 or retries < 0 or requests_at_once < 1:
+            raise ConfigError("timeout, retries and requests_at_once must be above 0, at least 0 and at least 1")
+        httpx = require("httpx", extra="serve", purpose="sampling from a server")
+        self._url, self._model, self._retries = server.rstrip("/"), model, retries
+        self._limits = media_limits or MediaLimits()
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(timeout, connect=min(_CONNECT, timeout)),
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            transport=transport,
+        )
+        self._threads = ThreadPoolExecutor(requests_at_once, thread_name_prefix="sampling")
+
+    def sample(self, prompts: Sequence[Prompt], settings: SamplingSettings) -> list[Sampled]:
+        """The answers to each prompt, several prompts at a time.
+
+        Raises:
+            EngineError: the server cannot be reached, refuses, or answers short.
+            ConfigError: the API key is missing or not known.
+            MediaError: a picture cannot be read.
+            UnsupportedError: a prompt holds a video.
+        """
+        waiting = [self._threads.submit(self._sampled, prompt, settings) for prompt in prompts]
+        try:
+            return [future.result() for future in waiting]
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._threads.shutdown(cancel_futures=True)
+        self._client.close()
+
+    def _sampled(self, prompt: Prompt, settings: SamplingSettings) -> Sampled:
+        body = {
+            "model": self._model,
+            "messages": [_message(message, self._limits, prompt.name) for message in prompt.messages],
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "max_tokens": settings.max_tokens,
+        }
+        if settings.stop:
+            body["stop"] = list(settings.stop)
+        answers: list[tuple[str, bool]] = []
+        while len(answers) < settings.answers:
+            # Some servers give one answer whatever they are asked for; then they are asked again.
+            wanted = settings.answers - len(answers)
+            seed = (prompt.seed(settings) + len(answers)) % 2**31
+            reply = self._ask(body | {"n": wanted, "seed": seed}, prompt.name)
+            answers += _choices(reply, f"{self._url}: {prompt.name}")[:wanted]
+        return Sampled.of(prompt, answers)
+
+    def _ask(self, body: Mapping[str, Any], name: str) -> Any:
+        """The server's answer, as often as it takes."""
+        import httpx
+
+        problem = ""
+        for attempt in range(self._retries + 1):
+            wait = min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT)
+            try:
+                response = self._client.post(f"{self._url}/chat/completions", json=body)
+            except httpx.TransportError as error:
+                problem = f"cannot be reached ({error or type(error).__name__})"
+            else:
+                if response.status_code not in _LATER:
+                    return _json(response, f"{self._url}: {name}")
+                problem = f"answered {response.status_code} {response.reason_phrase}"
+                wait = _asked_wait(response, wait)
+            if attempt < self._retries:
+                time.sleep(wait)
+        raise EngineError(f"{self._url}: {name}: {problem}, {self._retries + 1} times; what was sampled before is kept")
+
+
+def _asked_wait(response: httpx.Response, otherwise: float) -> float:
+    """Seconds that the server wants to be left alone."""
+    said = response.headers.get("Retry-After", "")
+    return min(float(said), _LONGEST_WAIT) if said.isdecimal() else otherwise
+
+
+def _json(response: httpx.Response, where: str) -> Any:
+    if response.status_code in (401, 403):
+        raise ConfigError(f"{where}: answered {response.status_code}; it wants an API key that it knows")
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if response.status_code != 200 or not isinstance(body, Mapping):
+        said = " ".join(response.text.split())[:200]
+        raise EngineError(f"{where}: answered {response.status_code}: {said or 'nothing'}")
+    return body
+
+
+def _choices(reply: Mapping[str, Any], where: str) -> list[tuple[str, bool]]:
+    """The answers in a reply, each with whether it is finished.
+
+    Raises:
+        EngineError: there are none, or one is no text.
+    """
+    choices = reply.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise EngineError(f"{where}: no choices came back; is this a server of chat completions?")
+    answers = []
+    for choice in choices:
+        message = choice.get("message") if isinstance(choice, Mapping) else None
+        text = message.get("content") if isinstance(message, Mapping) else None
+        if not isinstance(text, str):
+            raise EngineError(f"{where}: a choice without text came back: {choice!r:.100}")
+        answers.append((text, choice.get("finish_reason") != "length"))
+    return answers
+
+
+def _message(message: Message, limits: MediaLimits, where: str) -> dict[str, Any]:
+    if isinstance(message.content, str):
+        return {"role": message.role, "content": message.content}
+    return {"role": message.role, "content": [_part(part, limits, where) for part in message.content]}
+
+
+def _part(part: Part, limits: MediaLimits, where: str) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    if not isinstance(part, Image):
+        raise UnsupportedError(
+            f"{where}: a video, which chat completions have no place for; sample with a local policy"
+        )
+    if part.source is None:
+        raise InputError(f"{where}: a picture without a source")
+    data = encoded(part.source, where) if in_memory(part.source) else read_bytes(part.source, limits, where)
+    return {"type": "image_url", "image_url": {"url": source_text(data, "image", None, where)}}

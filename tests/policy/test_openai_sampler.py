@@ -1,0 +1,154 @@
+"""Answers from a server of chat completions, played by a function."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train.conftest import noise
+from vlreward import Group
+from vlreward.errors import ConfigError, EngineError, MediaError, UnsupportedError
+from vlreward.policy import openai_sampler
+from vlreward.policy.openai_sampler import OpenAISampler
+from vlreward.policy.sampling import Prompt, Sampler, SamplingSettings
+
+httpx = pytest.importorskip("httpx")
+SETTINGS = SamplingSettings(answers=3, temperature=0.7, top_p=0.9, max_tokens=40, stop=("\n\n",), seed=5)
+
+
+class Server:
+    """Keeps what it was asked; answers with what the functions say, one after the other, the last one for good."""
+
+    def __init__(self, *replies: Callable[[dict[str, Any]], Any]) -> None:
+        self.replies, self.asked, self.headers = list(replies), [], []  # type: ignore[var-annotated]
+
+    def __call__(self, request: Any) -> Any:
+        body = json.loads(request.content)
+        self.asked.append(body)
+        self.headers.append(request.headers)
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        found = reply(body)
+        return httpx.Response(200, json=found) if isinstance(found, dict) else found
+
+    def sampler(self, **options: Any) -> OpenAISampler:
+        return OpenAISampler("http://policy/v1/", "p", transport=httpx.MockTransport(self), **options)
+
+
+def answers(body: dict[str, Any]) -> dict[str, Any]:
+    last = body["messages"][-1]["content"]
+    choices = [
+        {"message": {"role": "assistant", "content": f"{last} {i}"}, "finish_reason": "length" if i == 1 else "stop"}
+        for i in range(body["n"])
+    ]
+    return {"choices": choices}
+
+
+def later(_: dict[str, Any]) -> Any:
+    return httpx.Response(503, headers={"Retry-After": "0"})
+
+
+def prompt(content: Any, id: str = "q") -> Prompt:
+    return Prompt.of(Group([{"role": "user", "content": content}], ["?"], id=id))
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    slept: list[float] = []
+    monkeypatch.setattr(openai_sampler.time, "sleep", slept.append)
+    return slept
+
+
+def test_what_is_asked_and_what_comes_back() -> None:
+    server = Server(answers)
+    sampler = server.sampler(api_key="secret")
+    assert isinstance(sampler, Sampler)
+    first, second = sampler.sample([prompt("One", "1"), prompt("Two", "2")], SETTINGS)
+    sampler.close()
+    assert [str(response[0].content) for response in second.group.responses] == ["Two 0", "Two 1", "Two 2"]
+    assert (first.group.id, first.unfinished) == ("1", {1})
+    asked = next(body for body in server.asked if body["messages"][0]["content"] == "One")
+    seed = asked.pop("seed")
+    assert asked == {
+        "model": "p",
+        "messages": [{"role": "user", "content": "One"}],
+        "n": 3,
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "max_tokens": 40,
+        "stop": ["\n\n"],
+    }
+    assert 0 <= seed < 2**31
+    assert server.headers[0]["Authorization"] == "Bearer secret"
+
+
+def test_pictures_are_sent_inside(tmp_path: Path) -> None:
+    noise(1).save(tmp_path / "one.png")
+    server = Server(lambda body: answers(body | {"messages": [{"content": "It"}]}))
+    parts = [
+        {"type": "image", "image": str(tmp_path / "one.png")},
+        {"type": "image", "image": noise(2)},
+        {"type": "text", "text": "Which?"},
+    ]
+    server.sampler().sample([prompt(parts)], SETTINGS)
+    first, second, text = server.asked[0]["messages"][0]["content"]
+    for part in (first, second):
+        assert part["type"] == "image_url"
+        assert part["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+    assert text == {"type": "text", "text": "Which?"}
+    with pytest.raises(MediaError, match=r"prompt 'q'.*none\.png"):
+        server.sampler().sample([prompt([{"type": "image", "image": "none.png"}])], SETTINGS)
+    with pytest.raises(UnsupportedError, match="prompt 'q': a video"):
+        server.sampler().sample([prompt([{"type": "video", "video": "a.mp4"}])], SETTINGS)
+
+
+def test_a_server_that_gives_one_answer_is_asked_again() -> None:
+    server = Server(lambda body: answers(body | {"n": 1}))
+    (sampled,) = server.sampler().sample([prompt("One")], SETTINGS)
+    assert len(sampled.group) == 3
+    assert [body["n"] for body in server.asked] == [3, 2, 1]
+    assert len({body["seed"] for body in server.asked}) == 3
+
+
+def test_a_busy_server_is_asked_again(waits: list[float]) -> None:
+    def broken(_: dict[str, Any]) -> Any:
+        raise httpx.ConnectError("no route")
+
+    server = Server(later, broken, lambda _: httpx.Response(500), answers)
+    (sampled,) = server.sampler().sample([prompt("One")], SETTINGS)
+    assert len(sampled.group) == 3
+    assert waits == [0.0, 1.0, 2.0]
+
+
+def test_a_server_that_stays_away_is_an_error(waits: list[float]) -> None:
+    with pytest.raises(EngineError, match=r"http://policy/v1: prompt 'q': answered 503 .*, 3 times; what was sampled"):
+        Server(later).sampler(retries=2).sample([prompt("One")], SETTINGS)
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "message"),
+    [
+        (lambda _: httpx.Response(401), ConfigError, "wants an API key"),
+        (lambda _: httpx.Response(400, text="no such model"), EngineError, "answered 400: no such model"),
+        (lambda _: httpx.Response(200, text="<html>"), EngineError, "answered 200: <html>"),
+        (lambda _: {"choices": []}, EngineError, "no choices came back"),
+        (lambda _: {"choices": [{"message": {"content": None}}]}, EngineError, "a choice without text"),
+    ],
+)
+def test_what_is_no_answer_is_said_at_once(
+    reply: Any, error: type[Exception], message: str, waits: list[float]
+) -> None:
+    with pytest.raises(error, match=message):
+        Server(reply).sampler().sample([prompt("One")], SETTINGS)
+    assert waits == []
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="server must be an address"):
+        OpenAISampler("policy", "p")
+    with pytest.raises(ConfigError, match="retries"):
+        OpenAISampler("http://policy", "p", retries=-1)

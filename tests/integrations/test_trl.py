@@ -65,7 +65,8 @@ def test_combined_with_a_rule() -> None:
 def test_rules_alone() -> None:
     check = rule(exact_match, answer="solution")
     assert check.__name__ == "exact_match"
-    assert check(prompts=["?"] * 2, completions=[said("Red."), "blue"], solution=["red", "red"]) == [True, False]
+    keys = ["red", "red", None]
+    assert check(prompts=["?"] * 3, completions=[said("Red."), "blue", "red"], solution=keys) == [True, False, None]
     assert rule(len, name="length")(prompts=["?"], completions=["abc"], completion_ids=[[1]]) == [3]
     with pytest.raises(ConfigError, match="has no __name__; give a name"):
         rule(MatchFirst())

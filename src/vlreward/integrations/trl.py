@@ -87,13 +87,13 @@ def _sample(prompt: Any, completion: Any, images: Any, answer: Any, where: str) 
 
 def rule(
     check: Callable[..., float], *, answer: str | None = None, name: str | None = None
-) -> Callable[..., list[float]]:
+) -> Callable[..., list[float | None]]:
     """A reward function for TRL of a rule, so that TRL weighs it (``reward_weights``) and logs it by itself.
 
     Args:
         check: takes the text of a completion, and the answer key where ``answer`` is given, as the rules of
             `vlreward.policy.rewards` do.
-        answer: the data set's column of answer keys.
+        answer: the data set's column of answer keys; a row without one gets None, which TRL leaves out.
         name: what TRL calls it in its logs; None: the check's name.
 
     Raises:
@@ -103,11 +103,12 @@ def rule(
     if not isinstance(label, str):
         raise ConfigError(f"{check!r:.60} has no __name__; give a name")
 
-    def reward(completions: Sequence[Any], **columns: Any) -> list[float]:
+    def reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
         texts = [text_of(parse_response(item, f"completions[{i}]")) for i, item in enumerate(completions)]
         if answer is None:
             return [check(text) for text in texts]
-        return [check(text, key) for text, key in zip(texts, _column(columns, answer), strict=True)]
+        keys = _column(columns, answer)
+        return [None if key is None else check(text, key) for text, key in zip(texts, keys, strict=True)]
 
     reward.__name__ = label
     return reward

@@ -209,6 +209,33 @@ def test_the_end_of_the_worker_reaches_those_in_flight_and_nobody_else() -> None
     run(test)
 
 
+def test_what_ends_the_worker_is_found_and_not_tried_for_ever() -> None:
+    async def test(batcher: Batcher, worker: FakeWorker) -> None:
+        worker.fail = lambda texts: WorkerDied() if "deadly" in texts else None
+        worker.open.clear()
+        hold = asyncio.ensure_future(batcher.score([group("hold")], client="a"))
+        await until(lambda: len(worker.calls) == 1)
+        texts = ["deadly", "one", "two"]
+        calls = [asyncio.ensure_future(batcher.score([group(text)], client="a")) for text in texts]
+        await until(lambda: len(batcher._waiting) == 3)
+        worker.open.set()
+        answers = await asyncio.gather(hold, *calls, return_exceptions=True)
+        assert [getattr(answer, "code", "rewards") for answer in answers] == ["rewards", *["unavailable"] * 3]
+        # All are asked again, as told; from now on each alone.
+        codes = []
+        for _ in range(4):
+            answers = await asyncio.gather(
+                *(batcher.score([group(text)], client="a") for text in texts), return_exceptions=True
+            )
+            assert [isinstance(answer, list) for answer in answers] == [False, True, True]
+            codes.append(getattr(answers[0], "code", None))
+        assert codes == ["unavailable", "unavailable", "unscorable", "unscorable"]
+        assert sum("deadly" in call for call in worker.calls) == 4
+        assert all(call == ["deadly"] for call in worker.calls[2:] if "deadly" in call)
+
+    run(test)
+
+
 def test_a_full_queue_says_when_to_come_again() -> None:
     async def test(batcher: Batcher, worker: FakeWorker) -> None:
         await batcher.score([group("to know how long one takes")], client="a")

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 import vlreward
 
@@ -22,7 +21,7 @@ from .keys import Keys, RequireKey
 from .limits import LimitBodies, RequestLimits
 from .media import MediaStore
 from .metrics import Metrics
-from .refusals import Shape, ShapedRoute, answer, native_shape, refusal_of
+from .refusals import Shape, answer, native_shape, refusal_of, shapes_of
 from .requests import InFlight, Requests
 from .schema import add_models
 from .service import Desk, Service
@@ -118,7 +117,10 @@ def create_app(options: ServerOptions, make: Callable[[Metrics], Backend]) -> Fa
         redoc_url=None,
     )
     app.state.backend, app.state.in_flight = backend, in_flight
-    ready = lambda: backend.ready and not backend.draining  # noqa: E731
+
+    def ready() -> bool:
+        return backend.ready and not backend.draining
+
     for router in (
         native.router(desk),
         media.router(store, options.requests),
@@ -127,15 +129,13 @@ def create_app(options: ServerOptions, make: Callable[[Metrics], Backend]) -> Fa
     ):
         app.include_router(router)
     add_models(app, (ScoreRequest, CompareRequest, TraceRequest))
-
-    def shape_of(path: str) -> Shape:
-        scope = {"type": "http", "path": path, "method": "POST"}
-        shaped = (route for route in app.routes if isinstance(route, ShapedRoute))
-        found = next((route for route in shaped if route.matches(scope)[0] is not Match.NONE), None)
-        return native_shape if found is None else type(found).shape
-
     for kind in (HTTPException, Exception):
         app.add_exception_handler(kind, _refuse)
+    shapes = shapes_of(app.routes)
+
+    def shape_of(path: str) -> Shape:
+        return shapes.get(path, native_shape)
+
     # The last one added is the outermost.
     app.add_middleware(LimitBodies, limits=options.requests, shape_of=shape_of)
     app.add_middleware(RequireKey, keys=keys, shape_of=shape_of)

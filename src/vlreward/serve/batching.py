@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -26,6 +27,8 @@ logger = logging.getLogger("vlreward.serve")
 _PACK_TOKENS = 8192
 """Of a batch, for an engine that does not say what it packs."""
 _LONGEST_RETRY_SECONDS = 60.0
+_MOST_SUSPECTS = 1024
+_MOST_DEATHS = 3
 # How engines name a group without an id, and its response: groups[3]: responses[0]: ...
 _NAMED = re.compile(r"groups\[(\d+)\](?:: (\w+\[\d+\]))?: ", re.ASCII)
 
@@ -71,6 +74,7 @@ class Batcher:
         """Whether new requests are turned away because the server is about to end."""
         self._worker, self._model, self._limits, self._metrics = worker, model, limits, metrics
         self._waiting = Waiting()
+        self._suspects = _Suspects()
         self._arrived = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._seconds_per_token = 0.0
@@ -135,6 +139,9 @@ class Batcher:
         self._check_room(len(groups), sum(footprint.bytes for footprint in found))
         call = Call([_without_id(group) for group in groups], found, client, asyncio.get_running_loop().time())
         for job in call.jobs:
+            if refusal := self._suspects.guilty(job):
+                raise refusal
+        for job in call.jobs:
             self._waiting.add(job)
         self._arrived.set()
         try:
@@ -168,7 +175,7 @@ class Batcher:
     async def _run(self) -> None:
         while True:
             await self._gather()
-            batch = self._waiting.take(self._budget)
+            batch = self._waiting.take(self._budget, self._suspects.__contains__)
             try:
                 await self._compute(batch)
             except Exception as error:  # a mistake of ours: those in hand are told, and the others still served
@@ -204,7 +211,7 @@ class Batcher:
             try:
                 await self._compute_piece(piece)
             except WorkerDied as error:
-                _fail(piece, error)
+                _fail(piece, self._suspects.died(piece) or error)
             except Exception as error:
                 if len(piece) == 1:
                     piece[0].call.fail(_refusal(error, piece[0]))
@@ -223,7 +230,43 @@ class Batcher:
             groups=len(piece), seconds=seconds, waits=[began - job.arrived for job in piece], counts=scored.counts
         )
         for job, reward in zip(piece, scored.rewards, strict=True):
+            self._suspects.cleared(job)
             job.call.take(job.index, reward)
+
+
+class _Suspects:
+    """Prompts that were in the hands of a process when it died; one of them may be what has ended it.
+
+    When they come again they are computed alone, so that one that does it again has no neighbours. One that has done
+    so alone, too, is not computed any more: each time costs everybody the loading of the model.
+    """
+
+    def __init__(self) -> None:
+        self._deaths: OrderedDict[int, int] = OrderedDict()
+
+    def __contains__(self, job: Job) -> bool:
+        return job.footprint.keys[0] in self._deaths
+
+    def died(self, piece: Sequence[Job]) -> Refusal | None:
+        """A process has died with these; what the one that did it, if that is clear by now, is told."""
+        for job in piece:
+            key = job.footprint.keys[0]
+            self._deaths[key] = self._deaths.get(key, 0) + (len(piece) == 1)
+            self._deaths.move_to_end(key)
+        while len(self._deaths) > _MOST_SUSPECTS:
+            self._deaths.popitem(last=False)
+        return self.guilty(piece[0]) if len(piece) == 1 else None
+
+    def guilty(self, job: Job) -> Refusal | None:
+        """The refusal of a group that is not computed any more."""
+        if self._deaths.get(job.footprint.keys[0], 0) < _MOST_DEATHS:
+            return None
+        message = f"the model's process has ended {_MOST_DEATHS} times on this prompt; it is not tried again"
+        return Refusal("unscorable", message, where=f"groups[{job.index}]")
+
+    def cleared(self, job: Job) -> None:
+        """A group was scored."""
+        self._deaths.pop(job.footprint.keys[0], None)
 
 
 def _fail(jobs: Sequence[Job], error: Exception) -> None:

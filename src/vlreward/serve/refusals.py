@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Request, Response, routing
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from vlreward.errors import ConfigError, InputError, LengthError, ScoreError, UnsupportedError, VLRewardError
 
@@ -91,7 +92,7 @@ def refusal_of(error: Exception) -> Refusal:
         # Of the engine, the checkpoint, the installation: they may name files of this machine.
         logger.error("a request failed: %s", error)
         return Refusal("unavailable", "the engine behind the server failed; try again", retry_after=1)
-    logger.exception("a request failed")
+    logger.error("a request failed", exc_info=error)
     return Refusal("internal", "the server failed on this request; its log has the reason")
 
 
@@ -144,3 +145,11 @@ def routes(shape: Shape) -> type[ShapedRoute]:
 
     Route.shape = staticmethod(shape)
     return Route
+
+
+def shapes_of(found: Sequence[BaseRoute]) -> dict[str, Shape]:
+    """The form of errors by path, of an application's routes."""
+    # Newer versions of FastAPI keep included routers as they are, and show their routes so.
+    flat: Iterable[Any] = getattr(routing, "iter_route_contexts", iter)(found)
+    pairs = ((route.path, getattr(route, "original_route", route)) for route in flat)
+    return {path: type(route).shape for path, route in pairs if isinstance(route, ShapedRoute)}

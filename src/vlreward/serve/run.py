@@ -87,12 +87,22 @@ def serve(app: FastAPI, listening: socket.socket, *, drain_seconds: float) -> No
         timeout_graceful_shutdown=round(_LAST_SECONDS),
     )
     server = _Server(config, app.state.backend, app.state.in_flight, drain_seconds)
+    _allow_many_connections()
     host, port = listening.getsockname()[:2]
     logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
     with listening:
         server.run(sockets=[listening])
     if server.failure is not None:
         raise server.failure
+
+
+def _allow_many_connections() -> None:
+    """As many open files as the system lets a process have: each client that waits is one."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _Server(uvicorn.Server):

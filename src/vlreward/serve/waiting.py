@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ class Call:
             Job(call=self, index=i, group=group, footprint=footprint, client=client, arrived=now)
             for i, (group, footprint) in enumerate(zip(groups, footprints, strict=True))
         ]
-        self._rewards: list[Reward | None] = [None] * len(groups)
+        self._rewards: dict[int, Reward] = {}
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -38,12 +38,12 @@ class Call:
             Exception: what `fail` was told.
         """
         await self._done
-        return [reward for reward in self._rewards if reward is not None]
+        return [self._rewards[job.index] for job in self.jobs]
 
     def take(self, index: int, reward: Reward) -> None:
         """A group has its rewards."""
         self._rewards[index] = reward
-        if not self.over and None not in self._rewards:
+        if not self.over and len(self._rewards) == len(self.jobs):
             self._done.set_result(None)
 
     def fail(self, error: Exception) -> None:
@@ -103,11 +103,12 @@ class Waiting:
         self.tokens -= job.footprint.tokens
         self.bytes -= job.footprint.bytes
 
-    def take(self, budget: int) -> list[Job]:
+    def take(self, budget: int, alone: Callable[[Job], bool] = lambda job: False) -> list[Job]:  # noqa: ARG005
         """Take out what is computed next: clients in turn, each one's oldest job with all that share something with it.
 
         Args:
             budget: tokens, what is shared counted once; the first job is taken whatever its size.
+            alone: whether a job is to have no company.
 
         Returns:
             Jobs, those that share something side by side.
@@ -118,11 +119,14 @@ class Waiting:
         while self._all:
             client, jobs = next(iter(self._clients.items()))
             seed = next(iter(jobs))
-            if batch and size + seed.footprint.cost(held) > budget:
+            if batch and (size + seed.footprint.cost(held) > budget or alone(seed)):
                 break
             # Behind the others, unless this was its last.
             self._clients.move_to_end(client)
-            for job in list(self._with(seed)):
+            if alone(seed):
+                self.remove(seed)
+                return [seed]
+            for job in [job for job in self._with(seed) if not alone(job)]:
                 cost = job.footprint.cost(held)
                 if batch and size + cost > budget:
                     break

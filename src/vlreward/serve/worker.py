@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from typing import Any, TypeAlias
 
-from vlreward.errors import VLRewardError
+from vlreward.errors import EngineError, VLRewardError
 from vlreward.model.calibration import Calibration
 from vlreward.types import Group
 
@@ -144,7 +144,10 @@ class Worker:
         delay = self._backoff.first_seconds
         while True:
             began = loop.time()
-            await self._live()
+            try:
+                await self._live()
+            except OSError:
+                logger.exception("no process could be started")
             if loop.time() - began > _WELL_SECONDS:
                 delay = self._backoff.first_seconds
             logger.error("the model's process has ended; another is started in %.1f s", delay)
@@ -164,6 +167,10 @@ class Worker:
         try:
             await ended.wait()
         finally:
+            if self._loaded is None and self.failure is None:
+                self.failure = EngineError(
+                    "the model's process ended while it loaded the model; was there memory enough?"
+                )
             self._ready.clear()
             self._tried.set()
             self._process.kill()

@@ -13,14 +13,16 @@ from tests.fakes import FakeEngine, fake_reward
 from vlreward.engines.remote import AsyncRemoteEngine
 from vlreward.errors import ConfigError, EngineError, InputError, UnsupportedError
 from vlreward.serve import gateway
+from vlreward.serve.app import ServerOptions, create_app
 from vlreward.serve.gateway import DetectedEngine, GatewayLimits, RemoteService
 from vlreward.serve.refusals import Refusal
 from vlreward.serve.service import Desk
 from vlreward.serve.vllm_engine import VllmEngine
 from vlreward.types import Group, Image, Reward
 
-from .dialects.conftest import OpenAdmission, app_of, picture, uri_of
+from .dialects.conftest import VISION, OpenAdmission, app_of, chatml, picture, served, uri_of
 from .dialects.vllm_standin import StandIn, standin_app
+from .test_server import wait_ready
 
 URL = "http://vllm:8000"
 
@@ -300,3 +302,24 @@ def test_our_own_server_behind_ours() -> None:
         await engine.close()
 
     run(work)
+
+
+def test_a_whole_server_in_front_of_vllm() -> None:
+    """As ``vlreward serve --backend`` puts it together, over sockets."""
+    standin = StandIn(FakeEngine())
+    options = ServerOptions(model="remote")
+    parts = [Image(source=uri_of(picture(3))), {"type": "text", "text": "What is it?"}]
+    seen = Group([{"role": "user", "content": parts}], ["A."])
+    with served(standin_app(standin)) as vllm:
+        app = create_app(options, lambda metrics: RemoteService(DetectedEngine([vllm])))
+        with served(app, lifespan="on") as address, httpx.Client(base_url=address, timeout=60) as client:
+            wait_ready(address)
+            card = client.get("/v1/models").json()["data"][0]
+            assert (card["id"], card["settings"]["max_model_len"]) == (standin.name, 4096)
+            picture_id = client.put("/v1/media", content=picture(3)).json()["id"]
+            text = chatml(("user", f"{VISION}What is it?"), ("assistant", "A."))
+            body = {"query": [text], "labels": [picture_id]}
+            reward = client.post("/get_reward", json=body).json()["rewards"][0]
+            missing = client.post("/get_reward", json=body | {"labels": ["media:" + "0" * 64]})
+    assert reward == pytest.approx(fake_reward(seen, 0), abs=1e-9)
+    assert (missing.status_code, missing.json()["media"]) == (409, ["media:" + "0" * 64])

@@ -12,7 +12,8 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -165,8 +166,10 @@ class AsyncRemoteEngine:
     async def _tried(self, ask: Callable[[_Server], Coroutine[Any, Any, _T]], names: Sequence[str]) -> _T:
         """What a server answers, as often as it takes; ``names`` are the groups that are asked about."""
         problem: Exception | None = None
+        tried: Counter[str] = Counter()
         for attempt in range(self._retries + 1):
-            server = await self._free()
+            server = await self._free(tried)
+            tried[server.url] += 1
             server.asked += 1
             try:
                 return await ask(server)
@@ -178,13 +181,13 @@ class AsyncRemoteEngine:
         about = f"group {names[0]!r}" + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else "model"
         raise EngineError(f"{problem} (asked about {about}, {self._retries + 1} times)") from problem
 
-    async def _free(self) -> _Server:
-        """The server with the least to do, of those that are not to be left alone for now."""
+    async def _free(self, tried: Mapping[str, int]) -> _Server:
+        """Of the servers that are not to be left alone for now, one that was tried least, and has the least to do."""
         while True:
             now = time.monotonic()
             ready = [server for server in self._servers if server.ready_at <= now]
             if ready:
-                return min(ready, key=lambda server: (server.asked, random.random()))
+                return min(ready, key=lambda server: (tried[server.url], server.asked, random.random()))
             await asyncio.sleep(min(server.ready_at for server in self._servers) - now)
 
     async def _exchange(self, server: _Server, packed: Packed, groups: Sequence[Group]) -> list[Reward]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vlreward.errors import ConfigError, EngineError, InputError, ScoreError, VLRewardError
+from vlreward.errors import ConfigError, EngineError, InputError, ScoreError
 from vlreward.types import Group, Reward
 
 if TYPE_CHECKING:
@@ -73,17 +73,18 @@ def read_reply(response: httpx.Response, server: str, names: Sequence[str]) -> A
 
 def _meant(error: Mapping[str, Any], response: httpx.Response, server: str, names: Sequence[str]) -> Exception:
     code = error.get("code")
-    where, message = _place(error.get("where"), names), error.get("message")
-    text = f"{server}: {where}{message}"
+    # What is wrong with a group is so on every server.
+    fault = f"{_place(error.get('where'), names)}{error.get('message')}"
+    text = f"{server}: {fault}"
     if code == "unknown_media":
         return Forgotten(frozenset(map(str, error.get("media") or ())))
     if response.status_code in _LATER:
         return Unavailable(text, _retry_after(response))
     if code == "too_large":
-        return TooLarge(InputError(text))
-    known: dict[Any, type[VLRewardError]] = {"bad_request": InputError, "unscorable": ScoreError}
-    known |= {"unauthorized": ConfigError}
-    return known.get(code, EngineError)(text)
+        return TooLarge(InputError(fault))
+    if code in ("bad_request", "unscorable"):
+        return InputError(fault) if code == "bad_request" else ScoreError(fault)
+    return ConfigError(text) if code == "unauthorized" else EngineError(text)
 
 
 def _place(where: Any, names: Sequence[str]) -> str:

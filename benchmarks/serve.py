@@ -91,10 +91,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def send_ours(client: httpx.AsyncClient, address: str) -> Send:
+def send_ours(address: str) -> Send:
     """Ask our server: one request, however many answers."""
 
-    async def send(ask: Ask) -> list[float]:
+    async def send(client: httpx.AsyncClient, ask: Ask) -> list[float]:
         group = {"messages": ask.messages(ask.uri), "responses": ask.answers}
         answer = await client.post(f"{address}/v1/score", json={"groups": [group]})
         rewards: list[float] = answer.raise_for_status().json()["rewards"][0]
@@ -103,10 +103,10 @@ def send_ours(client: httpx.AsyncClient, address: str) -> Send:
     return send
 
 
-def send_plain(client: httpx.AsyncClient, address: str) -> Send:
+def send_plain(address: str) -> Send:
     """Ask the plain server: a request for each answer, one after the other."""
 
-    async def send(ask: Ask) -> list[float]:
+    async def send(client: httpx.AsyncClient, ask: Ask) -> list[float]:
         rewards = []
         for text in ask.answers:
             messages = [*ask.messages(ask.uri), {"role": "assistant", "content": text}]
@@ -129,12 +129,7 @@ class Race:
 
     def ask(self, name: str, asks: list[Ask]) -> Outcome:
         """Let a server answer requests."""
-
-        async def send(ask: Ask) -> list[float]:
-            make = send_ours if name == "ours" else send_plain
-            async with httpx.AsyncClient(timeout=None) as client:
-                return await make(client, self._addresses[name])(ask)
-
+        send = (send_ours if name == "ours" else send_plain)(self._addresses[name])
         return run(asks, send, clients=self._arguments.clients)
 
     def offline(self, asks: list[Ask]) -> Outcome:

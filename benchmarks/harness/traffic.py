@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from published.cases import draw
 
 from .tokenizer import words
@@ -99,7 +101,7 @@ class Outcome:
         }
 
 
-Send = Callable[[Ask], Coroutine[Any, Any, list[float]]]
+Send = Callable[[httpx.AsyncClient, Ask], Coroutine[Any, Any, list[float]]]
 
 
 def run(asks: Sequence[Ask], send: Send, *, clients: int) -> Outcome:
@@ -108,22 +110,28 @@ def run(asks: Sequence[Ask], send: Send, *, clients: int) -> Outcome:
 
 
 async def _run(asks: Sequence[Ask], send: Send, clients: int) -> Outcome:
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=None, limits=limits) as client:
+        return await _run_with(client, asks, send, clients)
+
+
+async def _run_with(client: httpx.AsyncClient, asks: Sequence[Ask], send: Send, clients: int) -> Outcome:
     turn = asyncio.Semaphore(clients)
     began = time.perf_counter()
 
     async def one(ask: Ask) -> tuple[float, list[float]]:
         if ask.at is not None:
             await asyncio.sleep(began + ask.at - time.perf_counter())
-            return await _timed(ask, send)
+            return await _timed(client, ask, send)
         async with turn:
-            return await _timed(ask, send)
+            return await _timed(client, ask, send)
 
     done = await asyncio.gather(*map(one, asks))
     seconds = time.perf_counter() - began
     return Outcome(seconds=seconds, latencies=[took for took, _ in done], rewards=[rewards for _, rewards in done])
 
 
-async def _timed(ask: Ask, send: Send) -> tuple[float, list[float]]:
+async def _timed(client: httpx.AsyncClient, ask: Ask, send: Send) -> tuple[float, list[float]]:
     sent = time.perf_counter()
-    rewards = await send(ask)
+    rewards = await send(client, ask)
     return time.perf_counter() - sent, rewards

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +25,15 @@ CALIBRATION = Calibration(
 )
 
 
+def hold_until(file: Path) -> None:
+    """Wait for a file; that it waits is said by another beside it."""
+    file.with_suffix(".held").touch()
+    while not file.exists():
+        time.sleep(0.01)
+
+
 class Faulty(FakeEngine):
-    """Does what the text of a prompt says: ``poison``, ``crash``, ``die`` or ``sleep SECONDS``."""
+    """Does what a prompt says: ``poison``, ``crash``, ``sleep SECONDS``, or ``hold FILE`` until it is there."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -42,10 +48,10 @@ class Faulty(FakeEngine):
                 raise MediaError(f"groups[{i}]: responses[0]: image: 3 bytes: not a picture")
             if said.startswith("crash"):
                 raise RuntimeError("/secret/path: shapes cannot be multiplied")
-            if said.startswith("die"):
-                os._exit(3)
             if said.startswith("sleep"):
                 time.sleep(float(said.split()[1]))
+            if said.startswith("hold"):
+                hold_until(Path(said.split()[1]))
         tokens = sum(len(group) for group in groups)
         self.counts["conversations"] += tokens
         self.counts["tokens"] += 10 * tokens

@@ -117,7 +117,9 @@ def test_a_picture_that_is_broken_stops_a_run_that_can_go_on_without_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loading, "load_model", lambda options: Sees())
-    (folder / "images" / "mathverse_43.png").write_bytes(b"no picture")
+    # Its header is sound, but not the rest.
+    picture = folder / "images" / "mathverse_43.png"
+    picture.write_bytes(picture.read_bytes()[:-25])
     output = tmp_path / "scores.jsonl"
     argv = ["eval", "vl-rewardbench", "--data", str(folder), *model, "-o", str(output)]
     assert main(argv) == 2
@@ -237,6 +239,7 @@ def test_acc_plus_is_shown(
         (["vl-rewardbench", "--cluster-by", "both", "-m", "MODEL"], "both has no use here: items go by picture"),
         (["multimodal-rewardbench", "-m", "MODEL"], "run scripts/0_download_data.py"),
         (["rewardbench", "--media-dir", "x", "-m", "MODEL"], "rewardbench takes no media dir"),
+        (["vl-rewardbench", "--data", ".", "-m", "MODEL"], "nothing of vl-rewardbench in this folder; expected one of"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -282,6 +285,25 @@ def test_a_version_is_known_by_its_size(
     path = tmp_path / "scores.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert figures(["eval", "vl-rewardbench", "--from-scores", str(path)], capsys)["warnings"][0].startswith(words)
+
+
+def test_missing_pictures_of_ones_own_are_listed_before_a_model_is_loaded(
+    model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path, ["0.png", "1.png"])
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    rows = [{"prompt": "Q", "chosen": "yes", "rejected": "no", "images": [f"{i % 4}.png"]} for i in range(8)]
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "load_model", None)
+        assert main(["eval", "pairs", str(path), *model]) == 2
+    err = capsys.readouterr().err
+    assert "4 of 8 items cannot be used (--allow-missing goes on without them): " in err
+    assert all(f"{path}:{line}: image 1: " in err for line in (3, 4, 7, 8))
+    found = figures(["eval", "pairs", str(path), *model, "--allow-missing"], capsys)
+    assert (found["n"], found["unusable"]) == (4, 4)
+    assert found["warnings"][0].startswith(f"4 of 8 items cannot be used: {path}:3: image 1: ")
 
 
 def test_a_bad_row_of_ones_own_is_left_out_when_allowed(

@@ -165,8 +165,10 @@ def _check_record(
 
 
 def _from_data(args: argparse.Namespace, options: ModelOptions, folder: CheckpointFolder) -> _Source:
+    from vlreward.data.limits import MediaLimits
     from vlreward.evaluate.benchmarks import Item
     from vlreward.evaluate.benchmarks.own_pairs import OWN_PAIRS
+    from vlreward.evaluate.check import check_media
     from vlreward.model.calibration import head_digest
 
     from .fingerprint import checkpoint_fingerprint
@@ -176,6 +178,7 @@ def _from_data(args: argparse.Namespace, options: ModelOptions, folder: Checkpoi
     for item in OWN_PAIRS.read(OWN_PAIRS.select(data=args.data), left_out):
         if not isinstance(item, Item):
             raise item.error
+        check_media(item.ranking.group, item.where, MediaLimits(allow_urls=options.allow_urls))
         read.append(item)
     model = loading.load_model(options)
     return _Source(

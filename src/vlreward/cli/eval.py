@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlreward.errors import ConfigError, InputError
+from vlreward.errors import ConfigError, InputError, MediaError
 
-from .options import add_model_options, model_options, positive_integer
+from .options import add_engine_option, add_model_options, model_options, positive_integer
 
 if TYPE_CHECKING:
     from vlreward.data.groups import GroupRow
@@ -65,6 +65,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--json", action="store_true", help="plain JSON, also on a terminal")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress display")
     add_model_options(parser)
+    add_engine_option(parser)
 
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
@@ -159,14 +160,15 @@ def _run(
     if selection.data is None and benchmark.fetch:
         # Once, although items are gone through twice; and the record names the commit, as the folder does.
         selection = replace(selection, data=benchmark.fetch(selection))
-    reading = _Reading(benchmark, selection, allow_missing=args.allow_missing)
+    limits = MediaLimits(allow_urls=options.allow_urls)
+    reading = _Reading(benchmark, selection, limits, allow_missing=args.allow_missing)
     run = FileRun(
         source=selection.data or Path(benchmark.name),
         output=output,
         config=_config(benchmark, selection, options),
         about=about_run(options, selection.data, benchmark.source),
         read=reading.rows,
-        load=lambda: _load(options, reading.facts, MediaLimits(allow_urls=options.allow_urls)),
+        load=lambda: _load(options, reading.facts, limits),
         chunk=CHUNK,
         overwrite=args.overwrite,
         skip_errors=args.allow_missing,
@@ -186,6 +188,7 @@ class _Reading:
 
     benchmark: Benchmark
     selection: Selection
+    limits: MediaLimits
     allow_missing: bool
     facts: dict[str, Row] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -199,6 +202,7 @@ class _Reading:
         """
         from vlreward.data.groups import GroupRow
         from vlreward.evaluate.benchmarks import Item
+        from vlreward.evaluate.check import check_media
         from vlreward.evaluate.scores import facts_of
         from vlreward.evaluate.unusable import refusal
 
@@ -208,6 +212,11 @@ class _Reading:
         for item in self.benchmark.read(self.selection, self.left_out):
             if not isinstance(item, Item):
                 self.unusable.append(item.error)
+                continue
+            try:
+                check_media(item.ranking.group, item.where, self.limits)
+            except MediaError as error:
+                self.unusable.append(error)
                 continue
             facts = facts_of(item, self.benchmark.shared)
             self.facts[facts["id"]] = facts

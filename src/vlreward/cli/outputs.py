@@ -93,6 +93,7 @@ def _columns() -> dict[str, Any]:
         "order": pa.list_(pa.int64()),
         "probability": pa.float64(),
         "rewards": pa.list_(pa.float64()),
+        "calibrated": pa.bool_(),
         "traces": pa.list_(pa.list_(stop)),
         "error": pa.string(),
     }

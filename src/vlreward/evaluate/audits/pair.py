@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from vlreward.data.images import image_size
 from vlreward.data.limits import DEFAULT_LIMITS, MediaLimits
-from vlreward.data.parts import iter_parts
-from vlreward.data.sources import is_uri, locate
-from vlreward.types import Group, Image, Message, Response, Source, Text, Video
+from vlreward.types import Group, Message, Response, Text
 
 from ..benchmarks import Item
 from ..benchmarks.benchmark import Shared
+from ..check import check_media
 from ..scores import contents_of, facts_of
 
 
@@ -110,25 +108,12 @@ def pair_of(item: Item, shared: Sequence[Shared] = ("prompt", "picture")) -> Pai
 
 
 def check_pictures(pair: Pair, limits: MediaLimits = DEFAULT_LIMITS) -> None:
-    """See that every picture and video is there, pictures by their headers; what is on the web is left for later.
+    """See that every picture and video of a pair is there.
 
     Raises:
-        MediaError: one is not; the message names the pair's place and the picture.
+        MediaError: as `check_media`.
     """
-    media = [part for part in iter_parts(pair.group) if isinstance(part, (Image, Video))]
-    for number, part in enumerate(media, start=1):
-        name = f"{pair.where}: {type(part).__name__.lower()} {number}"
-        if isinstance(part, Video) and not part.is_frames:
-            if not _is_remote(part.source):
-                locate(part.source, limits, name)
-            continue
-        for source in [part.source] if isinstance(part, Image) else part.source:
-            if not _is_remote(source):
-                image_size(source, limits, name)
-
-
-def _is_remote(source: Source) -> bool:
-    return isinstance(source, str) and source[:4].lower() == "http" and is_uri(source)
+    check_media(pair.group, pair.where, limits)
 
 
 def answer_text(response: Response) -> str | None:

@@ -60,8 +60,8 @@ def test_the_world_is_reported_as_it_was_found(
     model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores, audited, output = tmp_path / "s.jsonl", tmp_path / "a.jsonl", tmp_path / "r.html"
-    found = said(["eval", "tiny-world", "--pairs", "22", "--seed", "5", "-o", str(scores), *model], capsys)
-    audit = ["audit", "--data", "tiny-world", "--pairs", "11", "--seed", "3", *AUDITS, "-o", str(audited), *model]
+    found = said(["eval", "tiny-world", "--pairs", "22", "--seed", "-5", "-o", str(scores), *model], capsys)
+    audit = ["audit", "--data", "tiny-world", "--pairs", "11", "--seed", "-3", *AUDITS, "-o", str(audited), *model]
     findings = said(audit, capsys)
     monkeypatch.setattr(loading, "load_model", None)
     answer = said(["report", str(scores), str(audited), "-o", str(output), "--worst", "3"], capsys)

@@ -143,6 +143,8 @@ def audited_from(source: Source, limits: MediaLimits, media_dir: Path | None) ->
     about = source.record.about
     unusable: list[str] = []
     scored = list(read_audits(source.path, unusable))
+    if not scored:
+        raise InputError(f"{source.path}: no pairs were audited")
     found = _pairs(source, scored, limits, media_dir)
     unusable = [*found.unusable, *unusable]
     missing = [unusable_words(unusable, len(scored), "pairs")] if unusable else []
@@ -173,20 +175,21 @@ def _pairs(source: Source, scored: Sequence[ScoredPair], limits: MediaLimits, me
     left_out: Counter[str] = Counter()
     unusable: list[str] = []
     pairs: list[Pair] = []
-    names = set(_ids(source.path))
     benchmark, selection = _of_audit(source, scored, media_dir)
     for item in benchmark.read(selection, left_out):
         if not isinstance(item, Item):
             unusable.append(str(item.error))
             continue
         pair = pair_of(item, benchmark.shared)
-        if pair.id in names:
-            pairs.append(pair)
-            continue
         try:
             check_pictures(pair, limits)
         except MediaError as error:
             unusable.append(str(error))
+        else:
+            pairs.append(pair)
+    if len(pairs) != source.record.config["pairs"]:  # so many were drawn
+        names = set(_ids(source.path))
+        pairs = [pair for pair in pairs if pair.id in names]
     return _Pairs(
         data=DataSet(pairs=pairs, limits=limits),
         unusable=unusable,
@@ -210,5 +213,6 @@ def _of_audit(source: Source, scored: Sequence[ScoredPair], media_dir: Path | No
         return own, own.select(data=Path(name), **({} if media_dir is None else {"media_dir": media_dir}))
     world = benchmark_of(_WORLD)
     # The record does not say the seed; the items' names do: split, seed, number.
-    split, seed, _ = scored[0].id.split("-") if scored else ("heldout", "1000", "0")
-    return world, world.select(pairs=source.record.config["pairs"], seed=int(seed), split=split)
+    split, _, rest = scored[0].id.partition("-")
+    seed = int(rest.rpartition("-")[0])
+    return world, world.select(pairs=source.record.config["pairs"], seed=seed, split=split)

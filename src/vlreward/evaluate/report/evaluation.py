@@ -56,15 +56,7 @@ def evaluation_of(
     fit, unfitted = _fit(scores, benchmark)
     return Evaluation(
         title=title or benchmark.name,
-        about=About(
-            source=benchmark.source,
-            licence=benchmark.licence,
-            fields=benchmark.fields,
-            tie_rule=benchmark.tie_rule,
-            overall=benchmark.overall,
-            macro=benchmark.macro,
-            grouping=benchmark.grouping,
-        ),
+        about=_about(benchmark),
         summary=summary,
         published=benchmark.published,
         margins=margin_histogram(scores),
@@ -76,6 +68,18 @@ def evaluation_of(
         unshown=unshown,
         settings=dict(settings or {}),
         items=scores,
+    )
+
+
+def _about(benchmark: Benchmark) -> About:
+    return About(
+        source=benchmark.source,
+        licence=benchmark.licence,
+        fields=benchmark.fields,
+        tie_rule=benchmark.tie_rule,
+        overall=benchmark.overall,
+        macro=benchmark.macro,
+        grouping=benchmark.grouping,
     )
 
 

@@ -44,7 +44,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "ends": _ends, "place": _place, "short": _short, "plain": _plain}
+    environment.filters |= {
+        "percent": _percent,
+        "ends": _ends,
+        "place": _place,
+        "short": _short,
+        "plain": _plain,
+        "name": _name,
+    }
     environment.globals |= {
         "reliability_figure": reliability_figure,
         "margin_figure": margin_figure,
@@ -73,6 +80,11 @@ def _picture(uri: str) -> _Picture:
         width, height = image.size
     times = max(1, -(-_SMALLEST // max(width, height)))
     return _Picture(uri, times * width, times * height)
+
+
+def _name(model: str | None) -> str:
+    """What a model is called in a table: the last part of its folder or hub id."""
+    return (model or "").rstrip("/").rpartition("/")[2] or "this model"
 
 
 def _percent(share: float) -> str:

@@ -38,6 +38,13 @@ class Source:
         return str(self.record.config["verb"])
 
     @property
+    def model(self) -> Mapping[str, Any]:
+        """What tells one model from another: its fingerprint or its server's name for it, and how its head is read."""
+        config = self.record.config
+        served = config.get("served") or {}
+        return {name: config.get(name) for name in _OF_THE_MODEL} | {"served model": served.get("model")}
+
+    @property
     def unfinished(self) -> list[str]:
         """A warning, where there should be more rows."""
         return [] if self.record.complete else [f"the run is not finished: {self.record.groups:,} rows are there"]
@@ -52,8 +59,8 @@ def open_sources(paths: Sequence[Path]) -> list[Source]:
     sources = [_open(path) for path in paths]
     first, *others = sources
     for other in others:
-        for name in _OF_THE_MODEL:
-            ours, theirs = first.record.config.get(name), other.record.config.get(name)
+        for name, ours in first.model.items():
+            theirs = other.model[name]
             if ours != theirs:
                 raise InputError(
                     f"{other.path}: of another model than {first.path}: {name} {theirs!r}, not {ours!r}; a report is"

@@ -36,8 +36,8 @@ CHECKPOINT = PUBLISHED / "checkpoint"
 # Pictures of whole cells, which nobody resizes.
 PICTURES = ("square.png", "wide.png")
 PAIRS, BATCH, LEARNING_RATE = 20, 4, 1e-4
-ATOL = {"float64": 1e-6, "float32": 1e-4}
-"""How far the losses of a step may be apart; in float32 those behind the first have rounded weights."""
+ATOL = {"float64": 1e-6, "float32": 1e-5}
+"""How far the losses of a step may be apart. Measured 5e-7 and 1e-6: what TRL's head gives is float32 in both."""
 TRAINER: dict[str, Any] = {"optim": "adamw_torch_fused", "use_cpu": True, "logging_steps": 1, "report_to": "none"}
 
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .contents import Audited, Evaluation, Report
 from .evaluation import evaluation_of
-from .page import page
+from .rendering import page
 
 __all__ = ["Audited", "Evaluation", "Report", "evaluation_of", "page"]

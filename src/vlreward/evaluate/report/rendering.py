@@ -37,7 +37,7 @@ def page(report: Report) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("vlreward.evaluate.report", "page"),
+        loader=PackageLoader("vlreward.evaluate.report", "templates"),
         # Of every file, whatever its name: nothing from data is ever meant to be markup.
         autoescape=True,
         undefined=StrictUndefined,

@@ -275,3 +275,9 @@ def test_a_model_that_is_not_there(tmp_path: Path, root: Path) -> None:
         assert process.wait(timeout=60) == 2
         assert re.fullmatch(r"error: .*\n", said), said
     assert not is_alive(process.pid)
+
+
+def test_the_process_that_answers_needs_no_torch() -> None:
+    code = "import sys, vlreward.serve.app, vlreward.serve.run; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"

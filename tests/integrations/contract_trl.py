@@ -100,6 +100,6 @@ def test_the_example_raises_the_reward(policy: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     first, last = map(float, re.findall(r"steps (\S+), of the last 4 (\S+)", done.stdout)[0])
-    # A random model likes some answers of two tokens better than others, which is soon learned: by more than 1.
+    # A random model likes some answers of two tokens better than others, which is soon learned.
     assert last > first + 0.5
     assert (tmp_path / "out" / "model.safetensors").is_file()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlreward.errors import ConfigError, InputError, MediaError
 
-from .options import add_model_options, model_options, positive_integer
+from .options import add_engine_option, add_model_options, model_options, positive_integer
 
 if TYPE_CHECKING:
     from vlreward.data.groups import GroupRow
@@ -69,6 +69,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--json", action="store_true", help="plain JSON, also on a terminal")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress display")
     add_model_options(parser)
+    add_engine_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:

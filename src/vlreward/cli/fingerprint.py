@@ -52,7 +52,7 @@ def _pieces(path: Path, size: int) -> Iterable[bytes]:
             yield file.read(_SAMPLE_BYTES)
 
 
-_NOT_OF_THE_ROWS = ("model", "revision", "offline", "device")
+_NOT_OF_THE_ROWS = ("model", "engine", "revision", "offline", "device")
 """A model may move, and another accelerator of the same kind is none of the rows' business."""
 
 
@@ -61,7 +61,12 @@ def asked_of_model(options: ModelOptions) -> dict[str, Any]:
 
     Raises:
         CheckpointError: there is no such model.
+        EngineError: the server does not answer.
     """
+    if options.engine is not None:
+        from .served import ServedModel
+
+        return {"served": asdict(ServedModel(options.engine).settings)}
     from vlreward.model.checkpoints.folder import locate
 
     folder = locate(options.model, options.revision, options.offline)
@@ -70,7 +75,9 @@ def asked_of_model(options: ModelOptions) -> dict[str, Any]:
 
 
 def calibration_digest(options: ModelOptions) -> str | None:
-    """A digest of the calibration beside a model, which decides probabilities; None: there is none."""
+    """A digest of the calibration beside a model, which decides probabilities; None: there is none here."""
+    if options.engine is not None:
+        return None
     from vlreward.model.checkpoints.folder import locate
 
     path = locate(options.model, options.revision, options.offline) / CALIBRATION

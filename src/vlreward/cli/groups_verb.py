@@ -15,6 +15,7 @@ from vlreward.errors import ConfigError
 from . import loading
 from .options import (
     ModelOptions,
+    add_engine_option,
     add_group_options,
     add_model_options,
     group_from,
@@ -79,6 +80,7 @@ class GroupsVerb:
         parser.add_argument("--json", action="store_true", help="plain JSON, also on a terminal")
         parser.add_argument("--quiet", "-q", action="store_true", help="no progress display")
         add_model_options(parser)
+        add_engine_option(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Run the verb on one group or on a file."""

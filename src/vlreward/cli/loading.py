@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .options import ModelOptions
 
@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 def load_model(options: ModelOptions) -> RewardModel:
     """Load the model that the options name; on a terminal a line on stderr says so while it takes.
 
+    A server is as good: what the verbs use of a model is what `ServedModel` has.
+
     Raises:
         CheckpointError: as `RewardModel.from_pretrained`.
     """
+    if options.engine is not None:
+        from .served import ServedModel
+
+        return cast("RewardModel", ServedModel(options.engine))
     with status(f"Loading {options.model} …"):
         from vlreward.data.limits import MediaLimits
         from vlreward.model.reward_model import RewardModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from vlreward.errors import ConfigError
@@ -24,7 +24,9 @@ class ModelOptions:
     """Which model, and how it is loaded. ``None`` means what the checkpoint says."""
 
     model: str
-    """A folder or a hub id."""
+    """A folder or a hub id; with ``engine`` its address."""
+    engine: str | None = None
+    """Ask the server there, or the servers with commas between, instead of loading a model."""
     revision: str | None = None
     """A branch, tag or commit of a hub id."""
     offline: bool = False
@@ -107,6 +109,14 @@ def add_model_options(parser: argparse.ArgumentParser, *, urls: bool = True) -> 
     add_question_options(parser)
 
 
+def add_engine_option(parser: argparse.ArgumentParser) -> None:
+    """``--engine``, for verbs that need rewards and no more of a model."""
+    group = parser.add_argument_group("or a server")
+    group.add_argument(
+        "--engine", metavar="URL", help="ask vlreward serve there; several with commas between; key: VLREWARD_API_KEY"
+    )
+
+
 def add_question_options(parser: argparse.ArgumentParser) -> None:
     """What a plain vision-language model is asked, to be read as a reward model."""
     head = parser.add_argument_group("token-logit head (a plain vision-language model as a reward model)")
@@ -140,8 +150,10 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
     """The model options of a parsed command line.
 
     Raises:
-        ConfigError: no model is named.
+        ConfigError: no model is named, or an option for one with a server.
     """
+    if getattr(args, "engine", None):
+        return _engine_options(args)
     model = args.model or os.environ.get(MODEL_VARIABLE)
     if not model:
         raise ConfigError(f"no model: name one with --model FOLDER_OR_HUB_ID, or set {MODEL_VARIABLE}")
@@ -149,8 +161,22 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
         from vlreward.tiny.bundled import bundled_model
 
         model = str(bundled_model())
-    names = [name for name in ModelOptions.__dataclass_fields__ if name != "model" and hasattr(args, name)]
-    return ModelOptions(model=model, **{name: getattr(args, name) for name in names})
+    return ModelOptions(model=model, **_said(args))
+
+
+def _said(args: argparse.Namespace) -> dict[str, Any]:
+    names = [item.name for item in fields(ModelOptions) if item.name != "model" and hasattr(args, item.name)]
+    return {name: getattr(args, name) for name in names}
+
+
+def _engine_options(args: argparse.Namespace) -> ModelOptions:
+    """Everything about the model is the server's to say."""
+    options = ModelOptions(model=args.model or args.engine, **_said(args))
+    for item in fields(ModelOptions):
+        default = args.engine if item.name == "model" else item.default
+        if item.name not in ("engine", "allow_urls") and getattr(options, item.name) != default:
+            raise ConfigError(f"--{item.name.replace('_', '-')} is for a model loaded here; --engine has its own")
+    return options
 
 
 def says_a_group(args: argparse.Namespace) -> bool:

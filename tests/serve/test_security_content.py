@@ -107,6 +107,7 @@ ATTACKS = {
     "a long prompt, many times": Attack(
         lambda: [text("Q" * 50, *"ABCDEFGH")], "too_large", RequestLimits(max_total_text=400), USUAL
     ),
+    "half a character": Attack(lambda: [text("Q", "\ud800")], "bad_request", USUAL, patched(admission, "check_counts")),
     "many pictures": Attack(lambda: [showing(data_uri(SMALL))] * 3, "too_large", RequestLimits(max_images=2), USUAL),
     "many frames": Attack(
         lambda: [filmed([data_uri(SMALL)] * 3)],

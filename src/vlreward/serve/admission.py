@@ -158,7 +158,7 @@ def check_counts(groups: Sequence[Group], limits: RequestLimits) -> None:
     """See that a request is not too much to tokenise.
 
     Raises:
-        Refusal: it has too many groups, responses or characters.
+        Refusal: it has too many groups, responses or characters, or what is no character.
     """
     if len(groups) > limits.max_groups:
         raise Refusal("too_large", f"{len(groups)} groups; at most {limits.max_groups} in a request")
@@ -167,20 +167,28 @@ def check_counts(groups: Sequence[Group], limits: RequestLimits) -> None:
         raise Refusal("too_large", f"{responses} responses; at most {limits.max_responses} in a request")
     total = 0
     for i, group in enumerate(groups):
-        prompt = _characters(group.messages)
+        prompt = _characters(group.messages, f"groups[{i}].messages")
         for k, response in enumerate(group.responses):
-            length = prompt + _characters(response)
+            where = f"groups[{i}].responses[{k}]"
+            length = prompt + _characters(response, where)
             total += length
             if length > limits.max_text:
                 message = f"a conversation of {length:,} characters; at most {limits.max_text:,}"
-                raise Refusal("too_large", message, where=f"groups[{i}].responses[{k}]")
+                raise Refusal("too_large", message, where=where)
     if total > limits.max_total_text:
         message = f"conversations of {total:,} characters together; at most {limits.max_total_text:,} in a request"
         raise Refusal("too_large", message)
 
 
-def _characters(messages: Sequence[Message]) -> int:
-    return sum(len(part.text) for message in messages for part in message.parts if isinstance(part, Text))
+def _characters(messages: Sequence[Message], where: str) -> int:
+    """How many there are; all must be characters, since a tokeniser fails on half of a surrogate pair."""
+    texts = [part.text for message in messages for part in message.parts if isinstance(part, Text)]
+    try:
+        for text in texts:
+            text.encode()
+    except UnicodeEncodeError:
+        raise Refusal("bad_request", "half of a surrogate pair is no character", where=where) from None
+    return sum(map(len, texts))
 
 
 def _check_part(use: _Use, limits: RequestLimits) -> None:

@@ -30,7 +30,6 @@ from .test_scoring import answers, ask, image, picture, prompts, text
 
 ROOM = 2**30
 TOLERANCES = {"float32": 1e-4, "float64": 1e-9}
-"""Measured 1e-5 and 3e-14."""
 
 
 @pytest.fixture(scope="module", params=BACKBONES)

@@ -181,7 +181,8 @@ class PackTrainer(Trainer):  # type: ignore[misc]
         from vlreward.model.vision import VisualCache
 
         model = self.run.writer.model
-        # What it knows of pictures is of other weights.
+        # What it knows of pictures and prompts is of other weights.
+        model.prefixes.clear()
         model.vision = VisualCache(model.backbone, model.processor.media, max_bytes=model.vision.max_bytes)
         self._module.eval()
         try:

@@ -150,10 +150,16 @@ class Worker:
                 logger.exception("no process could be started")
             if loop.time() - began > _WELL_SECONDS:
                 delay = self._backoff.first_seconds
-            logger.error("the model's process has ended; another is started in %.1f s", delay)
+            # One that never had a model is for `wait_tried` to tell.
+            level = logging.INFO if self._loaded is None else logging.ERROR
+            logger.log(level, "the model's process has ended%s; another begins in %.1f s", self._reason, delay)
             await asyncio.sleep(delay)
             delay = min(delay * self._backoff.factor, self._backoff.most_seconds)
             self.restarts += 1
+
+    @property
+    def _reason(self) -> str:
+        return f": {self.failure}" if self.failure is not None else ""
 
     async def _live(self) -> None:
         """One process, from its start to its end."""

@@ -68,15 +68,20 @@ def about_run(options: ModelOptions, data: Path | None, source: str) -> dict[str
     Raises:
         CheckpointError: there is no such model.
     """
-    from vlreward.model.checkpoints.folder import locate
-
-    folder = locate(options.model, options.revision, options.offline)
     return {
         "input": str(data or source),
         "data_commit": _commit_of(data) if data else None,
         "model": options.model,
-        "model_commit": _commit_of(folder),
+        "model_commit": _model_commit(options),
     }
+
+
+def _model_commit(options: ModelOptions) -> str | None:
+    from vlreward.model.checkpoints.folder import locate
+
+    if options.engine is not None:  # the server's model has a folder there
+        return None
+    return _commit_of(locate(options.model, options.revision, options.offline))
 
 
 def _commit_of(folder: Path) -> str | None:

@@ -114,3 +114,31 @@ def test_what_needs_the_model_says_so(server: Served, groups: Path, capsys: pyte
     assert "does not say what" in capsys.readouterr().err
     assert main(["score", str(groups), "--engine", "nowhere"]) == 2
     assert "not the address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["eval", "pairs", "{}"], ["audit", "--data", "{}", "--audits", "length"]])
+def test_eval_and_audit_find_the_same(
+    argv: list[str],
+    server: Served,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Question {i}?", "chosen": f"Right. {i}", "rejected": f"Wrong: {i}"} for i in range(12)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    argv = [word.replace("{}", str(path)) for word in argv]
+    there = said(capsys, *argv, "--json", "-q", "--engine", URL)[0]
+    monkeypatch.setattr(loading, "load_model", lambda options: FakeModel())
+    here = said(capsys, *argv, "--json", "-q", "--model", str(tmp_path))[0]
+    assert there.pop("model") == URL
+    assert here.pop("model") == str(tmp_path)
+    assert rounded(there) == rounded(here)
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return round(value, 6) if isinstance(value, float) else value

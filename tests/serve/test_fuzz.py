@@ -58,6 +58,7 @@ def test_a_few_hundred_requests(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_ten_thousand_requests() -> None:
     statuses, growth = asyncio.run(answered(seed=1, number=10_000, warm=2_000))
     assert statuses.total() == 10_000

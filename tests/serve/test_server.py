@@ -216,6 +216,7 @@ def written(groups: list[Group]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_64_clients_get_the_scores_of_the_engine_alone(checkpoint: Callable[..., Path], root: Path) -> None:
     folder = checkpoint()
     command = [
@@ -268,6 +269,7 @@ def test_a_port_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert f"error: 127.0.0.1:{port}: cannot listen there" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there(tmp_path: Path, root: Path) -> None:
     command = [sys.executable, "-m", "vlreward.cli", "serve", "--model", str(tmp_path), "--port", "0", "--quiet"]
     with started(command, root) as (process, lines):

@@ -18,6 +18,7 @@ NAMES = [
     "LocalEngine",
     "Message",
     "Ranking",
+    "RemoteEngine",
     "Reward",
     "RewardModel",
     "Text",

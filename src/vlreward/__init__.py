@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engines.base import Engine
     from .engines.local import LocalEngine
+    from .engines.remote import RemoteEngine
     from .errors import VLRewardError
     from .model.reward_model import RewardModel
     from .types import Group, Image, Message, Ranking, Reward, Text, Video
@@ -25,6 +26,7 @@ _HOMES = {
     "LocalEngine": "engines.local",
     "Message": "types",
     "Ranking": "types",
+    "RemoteEngine": "engines.remote",
     "Reward": "types",
     "RewardModel": "model.reward_model",
     "Text": "types",
@@ -39,6 +41,7 @@ __all__ = [
     "LocalEngine",
     "Message",
     "Ranking",
+    "RemoteEngine",
     "Reward",
     "RewardModel",
     "Text",

@@ -96,8 +96,8 @@ def test_what_is_refused(server: str, path: str, message: str) -> None:
 
 def test_a_server_that_drips(server: str) -> None:
     start = time.monotonic()
-    with pytest.raises(MediaError, match=r": not complete within 0.3 s$"):
-        load_image(f"{server}/slow", MediaLimits(allow_urls=True, timeout_seconds=0.3))
+    with pytest.raises(MediaError, match=r": not complete within 2 s$"):
+        load_image(f"{server}/slow", MediaLimits(allow_urls=True, timeout_seconds=2))
     # All of it would take more than half a minute.
     assert time.monotonic() - start < 20
 

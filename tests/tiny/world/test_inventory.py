@@ -10,10 +10,11 @@ import pytest
 from vlreward.errors import ConfigError
 from vlreward.tiny.world import SPLITS, Split, World
 from vlreward.tiny.world.chance import Chance
-from vlreward.tiny.world.combinations import Pair, is_heldout_pair
+from vlreward.tiny.world.combinations import CHART_SIZES, LESSON_CHARTS, Pair, is_heldout_pair
 from vlreward.tiny.world.inventory import QUESTION, inventory
 from vlreward.tiny.world.oracle.reading import pairs_in
-from vlreward.tiny.world.scenes import Container, Scene, Shapes, Sign, Spot, Street, Table, TableThing, Thing
+from vlreward.tiny.world.scenes import Chart, Container, Scene, Shapes, Sign, Spot, Street, Table, TableThing, Thing
+from vlreward.tiny.world.words import WORDS, is_heldout_group
 from vlreward.types import Image, Text
 
 RED, BLUE, CUP = Pair("red", "circle"), Pair("blue", "star"), Pair("red", "cup")
@@ -46,7 +47,7 @@ class Keep(Chance):
     ],
 )
 def test_what_is_named(scene: Scene, expected: str) -> None:
-    assert inventory(Keep("any"), scene)[1] == expected
+    assert inventory(Keep("any"), scene, "train")[1] == expected
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -57,7 +58,7 @@ def test_shapes_are_named_once_each_and_stay_in_their_split(split: Split) -> Non
         scene = draft.prompt[0]
         if not isinstance(scene, Shapes):
             continue
-        shown, text = inventory(Chance("x", index), scene)
+        shown, text = inventory(Chance("x", index), scene, split)
         assert isinstance(shown, Shapes)
         assert set(shown.things) <= set(scene.things)
         assert Counter(pairs_in(text)) == Counter(thing.pair for thing in shown.things)
@@ -65,6 +66,34 @@ def test_shapes_are_named_once_each_and_stay_in_their_split(split: Split) -> Non
         sizes[len(shown.things)] += 1
     assert sizes[1] > 0.25 * sizes.total()
     assert max(sizes) > 3
+
+
+def test_letters_and_bars_of_lessons_are_many_and_nothing_held_out() -> None:
+    world, lengths, bars = World(4, "train", ["signs", "charts"]), Counter[int](), Counter[int]()
+    for index in range(400):
+        scene = world._draft(index)[0].prompt[0]
+        assert isinstance(scene, (Sign, Chart))
+        shown, text = inventory(Chance("y", index), scene, "train")
+        if isinstance(shown, Sign):
+            assert text == f"it says {shown.word}."
+            assert shown.word not in WORDS["heldout"]
+            assert len(shown.word) < 3 or shown.word in WORDS["train"] or not is_heldout_group(shown.word)
+            lengths[len(shown.word)] += 1
+        elif isinstance(shown, Chart):
+            assert len({bar.colour for bar in shown.bars}) == len(shown.bars)
+            bars[len(shown.bars)] += 1
+    assert set(lengths) == {1, 2, 3, 4, 5}
+    assert set(bars) == set(LESSON_CHARTS)
+    assert not set(LESSON_CHARTS) & set(CHART_SIZES["heldout"])
+
+
+@pytest.mark.parametrize("family", ["signs", "charts"])
+def test_held_out_lessons_show_what_tasks_show(family: str) -> None:
+    world = World(4, "heldout", [family])
+    for index in range(20):
+        scene = world._draft(index)[0].prompt[0]
+        assert not isinstance(scene, (str, Shapes))
+        assert inventory(Chance("y", index), scene, "heldout")[0] == scene
 
 
 def test_a_conversation_about_one_picture() -> None:

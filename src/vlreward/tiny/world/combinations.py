@@ -19,6 +19,8 @@ TABLE_NOUNS = ("block", "ball", "cup")
 
 CHART_SIZES: dict[Split, tuple[int, ...]] = {"train": (2, 3, 5), "heldout": (4,)}
 """Numbers of bars."""
+LESSON_CHARTS = (1, 2, 3, 5, 6, 7)
+"""Numbers of bars in lessons about seeing: more than tasks have, so that a bar is read wherever it stands."""
 
 HELDOUT_DICE = frozenset(
     [(2, 1), (4, 2), (6, 3), (1, 4), (3, 5), (5, 6), (5, 1), (3, 2), (1, 3), (6, 4), (2, 5), (4, 6)]

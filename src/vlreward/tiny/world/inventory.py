@@ -2,7 +2,8 @@
 
 They are lessons, no tasks: an answer about a picture says one or two things of it in one of many ways, and a model that
 has seen nothing yet learns the words of such answers long before it learns to look. Here every word but the commas is
-decided by the picture, and pictures of a single thing are among them.
+decided by the picture, pictures of a single thing are among them, and so are signs with any letters and charts of any
+size that is not held out: with the few hundred words and three sizes that tasks have, looks are learned by heart.
 """
 
 from __future__ import annotations
@@ -12,8 +13,27 @@ from dataclasses import replace
 from typing import TypeVar
 
 from .chance import Chance
-from .scenes import BIG, SMALL, STREET_PLACES, UNITS, Chart, Dice, Grid, Pie, Scene, Shapes, Sign, Street, Table, Thing
+from .combinations import COLOURS, LESSON_CHARTS, Split
+from .scenes import (
+    BIG,
+    CHART_TOP,
+    SMALL,
+    STREET_PLACES,
+    UNITS,
+    Bar,
+    Chart,
+    Dice,
+    Grid,
+    Pie,
+    Scene,
+    Shapes,
+    Sign,
+    Street,
+    Table,
+    Thing,
+)
 from .wording import a
+from .words import LETTERS, WORDS, is_heldout_group
 
 T = TypeVar("T")
 
@@ -21,13 +41,13 @@ QUESTION = "name everything, in order."
 _ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
 
 
-def inventory(chance: Chance, scene: Scene) -> tuple[Scene, str]:
+def inventory(chance: Chance, scene: Scene, split: Split) -> tuple[Scene, str]:
     """A scene with some of its things, and their inventory.
 
     Args:
-        chance: chooses which things stay, often a single one. Charts and tables keep all, since how many they have is
-            what some of them are held out by.
+        chance: chooses which things stay, often a single one; in training also other letters and bars.
         scene: any.
+        split: whose combinations it may show.
 
     Returns:
         The scene to show, and the answer to `QUESTION`.
@@ -36,12 +56,25 @@ def inventory(chance: Chance, scene: Scene) -> tuple[Scene, str]:
         scene = replace(scene, things=_some(chance, scene.things))
     elif isinstance(scene, Street):
         scene = replace(scene, spots=_some(chance, scene.spots))
+    elif isinstance(scene, Sign) and split == "train" and chance.coin(0.75):
+        scene = replace(scene, word=_letters(chance))
+    elif isinstance(scene, Chart) and split == "train":
+        colours = chance.sample(COLOURS, chance.choice(LESSON_CHARTS))
+        scene = replace(scene, bars=tuple(Bar(colour, chance.whole(1, CHART_TOP)) for colour in colours))
     return scene, ", ".join(_named(scene)) + "."
 
 
 def _some(chance: Chance, things: Sequence[T]) -> tuple[T, ...]:
     kept = 1 if chance.coin(0.3) else chance.whole(1, len(things))
     return tuple(chance.sample(things, kept))
+
+
+def _letters(chance: Chance) -> str:
+    """A letter or some, which are nothing that is held out."""
+    while True:
+        letters = "".join(chance.choice(LETTERS) for _ in range(chance.whole(1, 5)))
+        if len(letters) < 3 or not (is_heldout_group(letters) or letters in WORDS["heldout"]):
+            return letters
 
 
 def _named(scene: Scene) -> list[str]:

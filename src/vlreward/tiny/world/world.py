@@ -72,7 +72,7 @@ class World:
         if not scenes:
             return self._finished(draft, name, index).chat()
         chance = Chance(self.seed, self.split, "inventory", index)
-        scene, named = inventory(chance, chance.choice(scenes))
+        scene, named = inventory(chance, chance.choice(scenes), self.split)
         return (self._message("user", (scene, QUESTION)), self._message("assistant", (named,)))
 
     def items(self, count: int, start: int = 0) -> Iterator[Item]:

@@ -12,10 +12,7 @@ from ..draft import Draft, Family, posed, text_draft
 from ..paint.signs import STYLES
 from ..scenes import Sign
 from ..wording import Voice
-from ..words import WORDS, near_words
-
-LETTERS = "ABCDEFGHIJKLMNOPRSTUVWXYZ"
-"""Without Q, which is too like O in a small picture."""
+from ..words import LETTERS, WORDS, is_heldout_group, near_words
 
 _READ_PROMPTS = (
     "what does the sign say?",
@@ -57,11 +54,6 @@ def _candidates(chance: Chance, split: Split) -> list[str]:
         words = [*chance.choice(near_words(split)), *chance.choice(near_words(split))]
         if len(set(words)) == 4:
             return chance.shuffled(words)
-
-
-def is_heldout_group(letters: str) -> bool:
-    """Whether a group of letters is kept for the held-out world: every third, by the places of its letters."""
-    return sum(map(LETTERS.index, letters)) % 3 == 0
 
 
 def _letter_groups(chance: Chance, split: Split) -> list[str]:

@@ -36,6 +36,10 @@ class TestRows:
         path = lines({"id": "x", "messages": "q", "responses": ["a", "b"], "task": "chat"})
         assert list(read_groups(path)) == [Group("q", ["a", "b"], id="x", task="chat")]
 
+    def test_what_is_known_of_the_responses_is_no_part_of_the_group(self, lines: Lines) -> None:
+        path = lines({"messages": "q", "responses": ["a", "b"], "answer": "a", "unfinished": [1]})
+        assert list(read_groups(path)) == [Group("q", ["a", "b"], id="1")]
+
     def test_ids_are_given_or_the_line(self, lines: Lines) -> None:
         path = lines(row(id="x"), "", row(), row(id=7), row(id=None))
         assert [group.id for group in read_groups(path)] == ["x", "3", "7", "5"]
@@ -132,6 +136,9 @@ class TestErrors:
             (row(id=2.5), "'id' must be a string or an integer, got 2.5"),
             (row(id=True), "'id' must be a string or an integer, got True"),
             (row(task=5), "'task' must be a string, got 5"),
+            (row(answer=5), "'answer' must be a string, the right answer, got 5"),
+            (row(unfinished=[2]), r"'unfinished' must be a list of numbers of responses, 0 to 1, got \[2\]"),
+            (row(unfinished=0), "'unfinished' must be a list of numbers of responses, 0 to 1, got 0"),
             (row(id="x"), "id 'x' is already that of pairs.jsonl:1; ids must differ"),
             (row(id=1) | {"id": "3"}, None),
         ],

@@ -10,11 +10,29 @@ from typing import NoReturn
 
 import vlreward
 
-from . import audit, calibrate, compare, convert, data, demo, eval, inspect, rank, report, score, serve, trace, train
+from . import (
+    audit,
+    best_of_n,
+    calibrate,
+    compare,
+    convert,
+    data,
+    demo,
+    eval,
+    inspect,
+    pairs,
+    rank,
+    report,
+    sample,
+    score,
+    serve,
+    trace,
+    train,
+)
 
 VERBS = (
     *(verb.VERB for verb in (score, rank, compare, trace)),
-    *(inspect, convert, data, train, eval, calibrate, audit, report, serve, demo),
+    *(inspect, convert, data, train, sample, best_of_n, pairs, eval, calibrate, audit, report, serve, demo),
 )
 
 _EPILOG = "VERB --help describes a verb. The model is always named: --model, or VLREWARD_MODEL; demo has its own."

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ from vlreward.model.loading import LoadOptions, choose_device, choose_dtype, loa
 from vlreward.model.media import Medium
 from vlreward.model.packing import Column, IntArray
 from vlreward.model.processing import MediaTable, Processor
-from vlreward.model.reward_model import RewardModel
+from vlreward.model.reward_model import RewardModel, Settings
 
 from .sampling import Prompt, Sampled, SamplingSettings
 
@@ -105,6 +106,12 @@ class LocalSampler:
                 trust_remote_code=False,
             )
         return cls(model.eval(), opened, at_once=at_once)
+
+    @property
+    def settings(self) -> Settings:
+        """How it was loaded."""
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return replace(self._opened.settings, device=str(self.model.device), dtype=dtype)
 
     def sample(self, prompts: Sequence[Prompt], settings: SamplingSettings) -> list[Sampled]:
         """The answers to each prompt; a prompt's own do not depend on the others.

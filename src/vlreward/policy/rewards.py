@@ -14,7 +14,7 @@ from typing import TypeAlias
 from vlreward.errors import ConfigError
 from vlreward.model.calibration import bradley_terry
 
-from .answers import exact_match
+from .answers import exact_match, tagged_answer
 
 Rule: TypeAlias = Callable[[str, str], float]
 """``(answer, key)`` to how right the answer is, from 0 to 1; `vlreward.policy.answers` has some."""
@@ -24,14 +24,6 @@ Format: TypeAlias = Callable[[str], float]
 _INSIDE = r"(?:(?!</?(?:think|answer)>).)*"
 THINK_ANSWER = rf"<think>{_INSIDE}</think>\s*<answer>{_INSIDE}</answer>"
 """Reasoning and then an answer, each in its tags, each once, nothing around them."""
-
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-
-
-def tagged_answer(response: str) -> str:
-    """What stands in the last ``<answer>…</answer>`` of a response; all of it where there is none."""
-    found = _ANSWER.findall(response)
-    return str(found[-1]).strip() if found else response
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,7 @@ class RuleSum:
     """r_rule + w·r_model + v·r_format, as Skywork R1V2 adds them (arXiv 2504.16656)."""
 
     rule: Rule | None = exact_match
-    """Of the `tagged_answer` and the key; counts 0 for a response without a key. None: there is no such rule."""
+    """Of the `vlreward.policy.answers.tagged_answer` and the key; counts 0 for a response without a key. None: there is no such rule."""
     weight: float = 1.0
     """Of the model's reward."""
     format: Format | None = None
@@ -85,7 +77,7 @@ class MatchFirst:
     """
 
     rule: Rule = exact_match
-    """Of the `tagged_answer` and the key; counts 0 for a response without a key."""
+    """Of the `vlreward.policy.answers.tagged_answer` and the key; counts 0 for a response without a key."""
 
     def __call__(self, response: str, key: str | None, reward: float) -> float:
         """The combined reward of a response, from its answer key (None: there is none) and the model's reward."""

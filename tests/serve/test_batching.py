@@ -12,10 +12,11 @@ from tests.fakes import fake_reward
 from vlreward import Group, Reward
 from vlreward.data.content import text_of
 from vlreward.errors import ConfigError, EngineError, MediaError, ScoreError
+from vlreward.serve import batching
 from vlreward.serve.batching import Batcher, BatchLimits
 from vlreward.serve.metrics import Metrics
 from vlreward.serve.refusals import Refusal
-from vlreward.serve.worker import WorkerDied
+from vlreward.serve.worker import NotSent, WorkerDied
 from vlreward.serve.worker_process import Scored, Unforeseen
 
 
@@ -30,6 +31,7 @@ class FakeWorker:
         self.is_ready = asyncio.Event()
         self.is_ready.set()
         self.failure: Exception | None = None
+        self.on_failure: Callable[[], None] = lambda: None
         self.restarts = 0
         self.calibration = None
         self.settings: dict[str, Any] = {}
@@ -232,6 +234,104 @@ def test_what_ends_the_worker_is_found_and_not_tried_for_ever() -> None:
         assert codes == ["unavailable", "unavailable", "unscorable", "unscorable"]
         assert sum("deadly" in call for call in worker.calls) == 4
         assert all(call == ["deadly"] for call in worker.calls[2:] if "deadly" in call)
+
+    run(test)
+
+
+def test_a_good_response_says_nothing_of_a_bad_one_to_the_same_prompt() -> None:
+    good, bad = Group("Q", ["fine"]), Group("Q", ["deadly"])
+
+    async def test(batcher: Batcher, worker: FakeWorker) -> None:
+        score = worker.score
+
+        async def deadly(groups: Sequence[Group]) -> Scored:
+            if any(text_of(response) == "deadly" for group in groups for response in group.responses):
+                raise WorkerDied
+            return await score(groups)
+
+        worker.score = deadly  # type: ignore[method-assign]
+        codes = []
+        for _ in range(4):
+            with pytest.raises(Refusal) as caught:
+                await batcher.score([bad], client="a")
+            codes.append(caught.value.code)
+            assert await batcher.score([good], client="a") == expected([good])
+        assert codes == ["unavailable", "unavailable", "unscorable", "unscorable"]
+
+    run(test)
+
+
+def test_a_batch_that_was_not_sent_is_sent_to_the_next_process() -> None:
+    async def test(batcher: Batcher, worker: FakeWorker) -> None:
+        def away(texts: list[str]) -> Exception | None:
+            if len(worker.calls) > 5:
+                return None
+            return NotSent()
+
+        worker.fail = away
+        assert await batcher.score([group("Q")], client="a") == expected([group("Q")])
+        assert worker.calls == [["Q"]] * 6
+        assert not batcher._suspects._deaths
+
+    run(test)
+
+
+def test_those_who_wait_are_told_that_the_model_cannot_be_loaded() -> None:
+    async def test(batcher: Batcher, worker: FakeWorker) -> None:
+        worker.is_ready.clear()
+        calls = [asyncio.ensure_future(batcher.score([group(f"Q{i}")], client="a")) for i in range(3)]
+        await until(lambda: len(batcher._waiting) == 3)
+        worker.failure = EngineError("/secret")
+        worker.on_failure()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [str(answer) for answer in answers] == ["the model cannot be loaded"] * 3
+        worker.failure = None
+        worker.is_ready.set()
+        assert await batcher.score([group("Q")], client="a") == expected([group("Q")])
+
+    run(test)
+
+
+def test_the_rest_of_a_batch_that_has_ended_the_process_is_told_too() -> None:
+    async def test(batcher: Batcher, worker: FakeWorker) -> None:
+        def fail(texts: list[str]) -> Exception | None:
+            if len(texts) > 1:
+                return EngineError("too much")
+            worker.is_ready.clear()
+            return WorkerDied()
+
+        worker.fail = fail
+        calls = [asyncio.ensure_future(batcher.score([group(f"Q{i}")], client="a")) for i in range(2)]
+        await until(lambda: len(worker.calls) == 2)
+        assert not all(call.done() for call in calls)
+        worker.on_failure()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert {getattr(answer, "code", None) for answer in answers} == {"unavailable"}
+
+    run(test, max_wait_seconds=0.05)
+
+
+@pytest.mark.parametrize("step", ["wait_ready", "take"])
+def test_a_mistake_before_a_batch_is_told_and_the_next_one_served(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mistakes: list[int] = []
+
+    async def test(batcher: Batcher, worker: FakeWorker) -> None:
+        owner = batcher._waiting if step == "take" else worker
+        original = getattr(owner, step)
+
+        def broken(*arguments: Any) -> Any:
+            if not len(batcher._waiting):
+                return original(*arguments)
+            mistakes.append(1)
+            monkeypatch.undo()
+            raise RuntimeError("a mistake of ours")
+
+        monkeypatch.setattr(batching, "_PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr(owner, step, broken)
+        with pytest.raises(RuntimeError, match="mistake"):
+            await batcher.score([group("Q")], client="a")
+        assert (len(mistakes), len(batcher._waiting)) == (1, 0)
+        assert await batcher.score([group("R")], client="a") == expected([group("R")])
 
     run(test)
 

@@ -18,7 +18,7 @@ from .pictures import png
 
 
 def footprint(*keys: int, prompt: int = 100, answers: int = 10) -> Footprint:
-    return Footprint(pieces=tuple((key, prompt) for key in keys), answers=answers, bytes=7)
+    return Footprint(digest=0, pieces=tuple((key, prompt) for key in keys), answers=answers, bytes=7)
 
 
 async def _jobs(entries: Sequence[tuple[str, Footprint]]) -> list[Job]:

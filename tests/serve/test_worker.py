@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.fakes import fake_reward
 from vlreward import Group
-from vlreward.errors import CheckpointError, MediaError
-from vlreward.serve.worker import Backoff, Worker, WorkerDied
-from vlreward.serve.worker_process import Factory, Unforeseen
+from vlreward.errors import CheckpointError, EngineError, MediaError
+from vlreward.serve import worker as worker_module
+from vlreward.serve.worker import Backoff, NotSent, Worker, WorkerDied, _Process
+from vlreward.serve.worker_process import Factory, Loaded, Unforeseen
 
 from .engines import CALIBRATION, BrokenFactory, FaultyFactory
 
@@ -54,7 +61,7 @@ def test_errors_come_back_as_they_were_and_signals_are_not_heeded() -> None:
     async def test() -> None:
         async with running(FaultyFactory(calibration=CALIBRATION)) as worker:
             assert not worker.ready
-            with pytest.raises(WorkerDied):
+            with pytest.raises(NotSent):
                 await worker.score([Group("Q", ["A"])])
             await worker.wait_ready()
             await worker.wait_tried()
@@ -119,6 +126,112 @@ def test_a_model_that_cannot_be_loaded_is_tried_again(tmp_path: Path) -> None:
             await score(worker, "Q")
 
     asyncio.run(test())
+
+
+class FakeProcess:
+    """One that is ready at once and takes nothing."""
+
+    def __init__(self, pickled: bytes, hear: Callable[[Any], None]) -> None:
+        self.hear, self.killed = hear, threading.Event()
+        hear(Loaded(calibration=None, settings={}))
+
+    def send(self, message: object) -> None:
+        # Its end is heard, and told, before it is known that the pipe is broken.
+        self.hear(None)
+        assert self.killed.wait(10)
+        raise BrokenPipeError
+
+    def kill(self) -> None:
+        self.killed.set()
+
+
+@pytest.mark.parametrize("loaded_before", [False, True])
+def test_a_process_that_cannot_be_started_is_tried_again(loaded_before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[int] = []
+    made: list[FakeProcess] = []
+
+    def make(pickled: bytes, hear: Callable[[Any], None]) -> FakeProcess:
+        if len(refused) < 2 and (made or not loaded_before):
+            refused.append(1)
+            raise MemoryError
+        made.append(FakeProcess(pickled, hear))
+        return made[-1]
+
+    async def test() -> None:
+        monkeypatch.setattr(worker_module, "_Process", make)
+        async with running(FaultyFactory()) as worker:
+            if loaded_before:
+                await worker.wait_tried()
+                await worker.wait_ready()
+                made[0].hear(None)
+                await asyncio.to_thread(made[0].killed.wait, 10)
+            else:
+                with pytest.raises(EngineError, match=r"could not be started \(MemoryError\)$"):
+                    await worker.wait_tried()
+            await worker.wait_ready()
+            assert (len(refused), worker.failure) == (2, None)
+
+    asyncio.run(test())
+
+
+def test_a_process_without_a_listener_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        _Process(b"", lambda message: None)
+    children = [child for child in multiprocessing.active_children() if child.name == "vlreward-worker"]
+    for child in children:
+        child.join(10)
+    assert not any(child.is_alive() for child in children)
+
+
+def test_the_end_of_a_process_breaks_off_what_is_being_sent_to_it() -> None:
+    alive, ended = os.pipe()
+    ours, theirs = multiprocessing.Pipe()
+    process = object.__new__(_Process)
+    process._connection, process._closing = ours, threading.Lock()
+    process._process = SimpleNamespace(sentinel=alive)  # type: ignore[assignment]
+    with ThreadPoolExecutor(1) as thread, theirs:
+        sent = thread.submit(process.send, (1, [Group("x" * 10_000_000, ["A"])]))
+        assert theirs.poll(10)  # as much as the pipe holds
+        process._hang_up()
+        with pytest.raises(OSError, match="pipe"):
+            sent.result(10)
+    with pytest.raises(NotSent):
+        process.send((2, []))
+    os.close(alive)
+    os.close(ended)
+
+
+def test_nothing_is_sent_to_a_process_that_has_ended() -> None:
+    alive, ended = os.pipe()
+    os.close(ended)
+    ours, theirs = multiprocessing.Pipe()
+    process = object.__new__(_Process)
+    process._connection, process._closing = ours, threading.Lock()
+    process._process = SimpleNamespace(sentinel=alive)  # type: ignore[assignment]
+    with ours, theirs, pytest.raises(NotSent):
+        process.send((1, []))
+    os.close(alive)
+
+
+def test_a_death_that_is_known_twice_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    complaints: list[Any] = []
+
+    async def test() -> None:
+        monkeypatch.setattr(worker_module, "_Process", FakeProcess)
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        async with running(FaultyFactory()) as worker:
+            await worker.wait_ready()
+            with pytest.raises(WorkerDied):
+                await worker.score([Group("Q", ["A"])])
+            gc.collect()
+            await asyncio.sleep(0)
+
+    asyncio.run(test())
+    assert not complaints
 
 
 _PARENT = """

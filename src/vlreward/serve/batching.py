@@ -19,7 +19,7 @@ from .footprint import PixelRange, footprints, together
 from .metrics import Metrics
 from .refusals import Refusal, refusal_of
 from .waiting import Call, Job, Waiting
-from .worker import Worker, WorkerDied
+from .worker import NotSent, Worker, WorkerDied
 from .worker_process import Unforeseen
 
 logger = logging.getLogger("vlreward.serve")
@@ -29,6 +29,8 @@ _PACK_TOKENS = 8192
 _LONGEST_RETRY_SECONDS = 60.0
 _MOST_SUSPECTS = 1024
 _MOST_DEATHS = 3
+_PAUSE_SECONDS = 0.1
+"""After a mistake of ours, so that one that comes again and again leaves time for others."""
 # How engines name a group without an id, and its response: groups[3]: responses[0]: ...
 _NAMED = re.compile(r"groups\[(\d+)\](?:: (\w+\[\d+\]))?: ", re.ASCII)
 
@@ -74,10 +76,12 @@ class Batcher:
         """Whether new requests are turned away because the server is about to end."""
         self._worker, self._model, self._limits, self._metrics = worker, model, limits, metrics
         self._waiting = Waiting()
+        self._in_hand: Sequence[Job] = ()
         self._suspects = _Suspects()
         self._arrived = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._seconds_per_token = 0.0
+        worker.on_failure = self._give_up
         metrics.watch_queue(lambda: len(self._waiting), lambda: self._waiting.tokens)
         metrics.watch_worker(lambda: worker.ready, lambda: worker.restarts)
 
@@ -156,13 +160,17 @@ class Batcher:
         if self.draining:
             raise _ending()
         if self._worker.failure is not None:
-            raise Refusal("unavailable", "the model cannot be loaded", retry_after=_LONGEST_RETRY_SECONDS)
+            raise _not_loaded()
         if groups > limits.max_queue or size > limits.max_queue_bytes:
             least = f"{limits.max_queue:,} groups or {limits.max_queue_bytes:,} bytes"
             raise Refusal("too_large", f"{groups:,} groups of {size:,} bytes; at most {least} are taken at once")
         if len(self._waiting) + groups > limits.max_queue or self._waiting.bytes + size > limits.max_queue_bytes:
             backlog = min(self._waiting.tokens * self._seconds_per_token, _LONGEST_RETRY_SECONDS)
             raise Refusal("busy", f"{len(self._waiting):,} groups wait already", retry_after=max(1.0, backlog))
+
+    def _give_up(self) -> None:
+        """The model cannot be loaded: whoever waits for it need not do so until the time is over."""
+        _fail([*self._in_hand, *self._waiting], _not_loaded())
 
     def _pixels(self) -> PixelRange:
         low, high = (self._worker.settings.get(name) for name in ("min_pixels", "max_pixels"))
@@ -174,16 +182,26 @@ class Batcher:
 
     async def _run(self) -> None:
         while True:
-            await self._gather()
-            batch = self._waiting.take(self._budget, self._suspects.__contains__)
             try:
-                await self._compute(batch)
-            except Exception as error:  # a mistake of ours: those in hand are told, and the others still served
+                await self._gather()
+                self._in_hand = self._waiting.take(self._budget, self._suspects.__contains__)
+                await self._compute(self._in_hand)
+            except Exception as error:  # a mistake of ours: those it was about are told, and the others still served
                 logger.exception("a batch was lost")
-                _fail(batch, error)
+                self._lose(error)
+                await asyncio.sleep(_PAUSE_SECONDS)
             except asyncio.CancelledError:
-                _fail(batch, _ending())
+                _fail(self._in_hand, _ending())
                 raise
+            finally:
+                self._in_hand = ()
+
+    def _lose(self, error: Exception) -> None:
+        """Tell those in hand; where the mistake was in taking them, all that wait, and begin with an empty queue."""
+        lost = self._in_hand
+        if not lost:
+            lost, self._waiting = list(self._waiting), Waiting()
+        _fail(lost, error)
 
     async def _gather(self) -> None:
         """Until a batch is due: the worker is idle, and the oldest request has waited or there is a batch's worth."""
@@ -210,6 +228,8 @@ class Batcher:
             await self._worker.wait_ready()
             try:
                 await self._compute_piece(piece)
+            except NotSent:
+                pieces.append(piece)
             except WorkerDied as error:
                 _fail(piece, self._suspects.died(piece) or error)
             except Exception as error:
@@ -235,22 +255,23 @@ class Batcher:
 
 
 class _Suspects:
-    """Prompts that were in the hands of a process when it died; one of them may be what has ended it.
+    """Groups that were in the hands of a process when it died; one of them may be what has ended it.
 
     When they come again they are computed alone, so that one that does it again has no neighbours. One that has done
-    so alone, too, is not computed any more: each time costs everybody the loading of the model.
+    so alone, too, is not computed any more: each time costs everybody the loading of the model. Another group of the
+    same prompt is another one: a bad response says nothing of the others, nor they of it.
     """
 
     def __init__(self) -> None:
         self._deaths: OrderedDict[int, int] = OrderedDict()
 
     def __contains__(self, job: Job) -> bool:
-        return job.footprint.keys[0] in self._deaths
+        return job.footprint.digest in self._deaths
 
     def died(self, piece: Sequence[Job]) -> Refusal | None:
         """A process has died with these; what the one that did it, if that is clear by now, is told."""
         for job in piece:
-            key = job.footprint.keys[0]
+            key = job.footprint.digest
             self._deaths[key] = self._deaths.get(key, 0) + (len(piece) == 1)
             self._deaths.move_to_end(key)
         while len(self._deaths) > _MOST_SUSPECTS:
@@ -259,19 +280,23 @@ class _Suspects:
 
     def guilty(self, job: Job) -> Refusal | None:
         """The refusal of a group that is not computed any more."""
-        if self._deaths.get(job.footprint.keys[0], 0) < _MOST_DEATHS:
+        if self._deaths.get(job.footprint.digest, 0) < _MOST_DEATHS:
             return None
-        message = f"the model's process has ended {_MOST_DEATHS} times on this prompt; it is not tried again"
+        message = f"the model's process has ended {_MOST_DEATHS} times on this group; it is not tried again"
         return Refusal("unscorable", message, where=f"groups[{job.index}]")
 
     def cleared(self, job: Job) -> None:
         """A group was scored."""
-        self._deaths.pop(job.footprint.keys[0], None)
+        self._deaths.pop(job.footprint.digest, None)
 
 
 def _fail(jobs: Sequence[Job], error: Exception) -> None:
     for job in jobs:
         job.call.fail(error)
+
+
+def _not_loaded() -> Refusal:
+    return Refusal("unavailable", "the model cannot be loaded", retry_after=_LONGEST_RETRY_SECONDS)
 
 
 def _ending() -> Refusal:

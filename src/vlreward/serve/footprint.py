@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from vlreward.data.content import Looker, conversation_digest, text_of
+from vlreward.data.content import Looker, conversation_digest, digest_of, text_of
 from vlreward.data.images import image_size
 from vlreward.data.marks import media_of
 from vlreward.errors import MediaError
@@ -36,6 +36,8 @@ class PixelRange:
 class Footprint:
     """A group, as batching sees it."""
 
+    digest: int
+    """Equal for groups of the same prompt and responses."""
     pieces: tuple[tuple[int, int], ...]
     """Digest and tokens of the prompt's text, and then of each of its pictures and videos."""
     answers: int
@@ -73,14 +75,17 @@ def _footprint(group: Group, pixels: PixelRange, looker: Looker, where: str) -> 
     shown = [looker.look(_admitted(part, where)) for part in media]
     pieces = [(conversation_digest(group.messages, shown), _text_tokens(group.messages, where))]
     pieces += [(medium.digest, _visual_tokens(part, pixels)) for medium, part in zip(shown, media, strict=True)]
+    digests = [pieces[0][0]]
     answers = carried = 0
     for response in group.responses:
         own = media_of(response)
         answers += _text_tokens(response, where) + sum(_visual_tokens(_admitted(p, where), pixels) for p in own)
         carried += sum(map(_bytes_of, own))
+        digests.append(conversation_digest(response, [looker.look(part) for part in own]))
     size = carried + sum(map(_bytes_of, media)) + _BYTES_PER_TOKEN * (pieces[0][1] + answers)
     # A picture that the prompt shows twice is there once.
-    return Footprint(pieces=tuple(dict(pieces).items()), answers=answers, bytes=size)
+    digest = digest_of(digest.to_bytes(8, "big") for digest in digests)
+    return Footprint(digest=digest, pieces=tuple(dict(pieces).items()), answers=answers, bytes=size)
 
 
 def _text_tokens(messages: Sequence[Message], where: str) -> int:

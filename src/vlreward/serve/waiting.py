@@ -78,6 +78,9 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._all)
 
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._all)
+
     @property
     def oldest(self) -> Job | None:
         """The job that has waited longest."""

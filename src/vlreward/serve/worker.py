@@ -7,8 +7,10 @@ import atexit
 import contextlib
 import logging
 import multiprocessing
+import os
 import pickle
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +39,10 @@ class WorkerDied(Refusal):
         super().__init__("unavailable", "the model's process ended during the request; try again", retry_after=1)
 
 
+class NotSent(Exception):
+    """There is no process to give a batch to; it has not seen this one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
     """How long to wait before a process is started again."""
@@ -59,6 +65,8 @@ class Worker:
         self.restarts = 0
         self.failure: VLRewardError | None = None
         """Why the model cannot be loaded, until it can."""
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called in the event loop each time that it could not."""
         self._pickled = pickle.dumps(factory)
         self._backoff = backoff or Backoff()
         self._stuck_seconds = stuck_seconds
@@ -66,7 +74,7 @@ class Worker:
         self._loaded: Loaded | None = None
         self._process: _Process | None = None
         self._sending = ThreadPoolExecutor(1, "vlreward-send")
-        self._answer: asyncio.Future[Scored | Failed] | None = None
+        self._answer: asyncio.Future[Scored | Failed | None] | None = None
         self._number = 0
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -107,26 +115,29 @@ class Worker:
         """The rewards of groups, and what they took. One call at a time.
 
         Raises:
-            WorkerDied: the process has ended, or does before the answer is there.
+            NotSent: there was no process to begin with.
+            WorkerDied: the process has ended before the answer was there.
             VLRewardError: as the engine raises.
         """
         process, loop = self._process, asyncio.get_running_loop()
         if process is None or not self.ready:
-            raise WorkerDied
+            raise NotSent
         self._number += 1
         self._answer = loop.create_future()
         try:
             async with asyncio.timeout(self._stuck_seconds):
                 await loop.run_in_executor(self._sending, process.send, (self._number, groups))
                 answer = await self._answer
-        except (TimeoutError, OSError) as error:  # OSError: nobody reads the pipe any more
+        except (TimeoutError, OSError, NotSent) as error:  # OSError: nobody reads the pipe any more
             if isinstance(error, TimeoutError):
                 logger.error("a batch took more than %g s; its process is ended", self._stuck_seconds)
             self._ready.clear()
             process.kill()
-            raise WorkerDied from None
+            raise error if isinstance(error, NotSent) else WorkerDied() from None
         finally:
             self._answer = None
+        if answer is None:
+            raise WorkerDied
         if isinstance(answer, Failed):
             raise answer.error
         return answer
@@ -146,8 +157,9 @@ class Worker:
             began = loop.time()
             try:
                 await self._live()
-            except OSError:
-                logger.exception("no process could be started")
+            except Exception as error:  # no memory, no file, no thread: there may be one the next time
+                logger.exception("the model's process could not be started")
+                self._not_loaded(f"the model's process could not be started ({type(error).__name__})")
             if loop.time() - began > _WELL_SECONDS:
                 delay = self._backoff.first_seconds
             # One that never had a model is for `wait_tried` to tell.
@@ -173,16 +185,22 @@ class Worker:
         try:
             await ended.wait()
         finally:
-            if self._loaded is None and self.failure is None:
-                self.failure = EngineError(
-                    "the model's process ended while it loaded the model; was there memory enough?"
-                )
             self._ready.clear()
-            self._tried.set()
             self._process.kill()
             self._process = None
+            self._not_loaded("the model's process ended while it loaded the model; was there memory enough?")
             if self._answer is not None and not self._answer.done():
-                self._answer.set_exception(WorkerDied())
+                self._answer.set_result(None)
+
+    def _not_loaded(self, reason: str) -> None:
+        """A process has ended; if none ever had the model, that is why."""
+        if self._loaded is None and self.failure is None:
+            self._fail(EngineError(reason))
+
+    def _fail(self, error: VLRewardError) -> None:
+        self.failure = error
+        self._tried.set()
+        self.on_failure()
 
     def _hear(self, message: Loaded | Failed | Scored) -> None:
         if isinstance(message, Loaded):
@@ -190,7 +208,7 @@ class Worker:
             self._ready.set()
             self._tried.set()
         elif isinstance(message, Failed) and message.number is None:
-            self.failure = message.error
+            self._fail(message.error)
         elif self._answer is not None and message.number == self._number and not self._answer.done():
             self._answer.set_result(message)
 
@@ -200,26 +218,41 @@ Message: TypeAlias = Loaded | Failed | Scored | None
 
 
 class _Process:
-    """A process and the thread that listens to it."""
+    """A process and the thread that listens to it.
+
+    Raises:
+        Exception: it cannot be started, for whatever the system lacks; nothing of it is left then.
+    """
 
     def __init__(self, pickled: bytes, hear: Callable[[Message], None]) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=worker_process.main, args=(theirs, pickled), name="vlreward-worker")
-        with _signals_blocked():
-            self._process.start()
-        theirs.close()
-        # Whoever forgets to close us must not wait for ever: multiprocessing joins its processes at exit.
-        atexit.register(self.kill)
-        threading.Thread(target=self._listen, args=(hear,), name="vlreward-listen", daemon=True).start()
+        self._closing = threading.Lock()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._connection.close)
+            with theirs:
+                self._process = context.Process(
+                    target=worker_process.main, args=(theirs, pickled), name="vlreward-worker"
+                )
+                with _signals_blocked():
+                    self._process.start()
+            # Whoever forgets to close us must not wait for ever: multiprocessing joins its processes at exit.
+            atexit.register(self.kill)
+            undo.callback(self.kill)
+            threading.Thread(target=self._listen, args=(hear,), name="vlreward-listen", daemon=True).start()
+            undo.pop_all()
 
     def send(self, message: tuple[int, Sequence[Group]]) -> None:
         """Put a batch into the pipe.
 
         Raises:
-            OSError: the process has ended.
+            NotSent: the process had ended before.
+            OSError: it has ended meanwhile.
         """
-        self._connection.send(message)
+        with self._closing:
+            if self._connection.closed or connection.wait([self._process.sentinel], 0):
+                raise NotSent
+            self._connection.send(message)
 
     def kill(self) -> None:
         """End the process now; it heeds no other signal."""
@@ -238,7 +271,15 @@ class _Process:
             logger.exception("the model's process said something that cannot be read")
         hear(None)
         self._process.join()
-        self._connection.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close the pipe once nobody writes to it: the number of a closed file may be another one's a moment later."""
+        # Whoever writes to what nobody reads any more waits no longer.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as pipe:
+            pipe.shutdown(socket.SHUT_RDWR)
+        with self._closing:
+            self._connection.close()
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ class Door:
         self.service, self.store = FakeService(), MediaStore(2**24)
         self.app = FastAPI()
         self.app.include_router(
-            native.router(Desk(service=self.service, admission=Guard(limits, self.store, addresses)))
+            native.router(Desk(service=self.service, admission=Guard(limits, self.store, addresses)), limits)
         )
         self.app.include_router(media.router(self.store, limits))
         self.app.add_middleware(LimitBodies, limits=limits)

@@ -12,9 +12,10 @@ import pytest
 from tests.fakes import FakeEngine, fake_reward
 from vlreward.engines.remote import AsyncRemoteEngine
 from vlreward.errors import ConfigError, EngineError, InputError, UnsupportedError
-from vlreward.serve import gateway
+from vlreward.serve import gateway, native
 from vlreward.serve.app import ServerOptions, create_app
 from vlreward.serve.gateway import DetectedEngine, GatewayLimits, RemoteService
+from vlreward.serve.limits import RequestLimits
 from vlreward.serve.refusals import Refusal
 from vlreward.serve.service import Desk
 from vlreward.serve.vllm_engine import VllmEngine
@@ -22,6 +23,7 @@ from vlreward.types import Group, Image, Reward
 
 from .dialects.conftest import VISION, OpenAdmission, app_of, chatml, picture, served, uri_of
 from .dialects.vllm_standin import StandIn, standin_app
+from .engines import CALIBRATION
 from .test_server import wait_ready
 
 URL = "http://vllm:8000"
@@ -207,12 +209,11 @@ def test_a_dead_server_is_said_and_comes_back(monkeypatch: pytest.MonkeyPatch) -
 
 def test_rewards_are_shaped() -> None:
     async def work() -> None:
-        def halved(reward: Reward) -> Reward:
-            return Reward(id=reward.id, rewards=tuple(value / 2 for value in reward.rewards))
-
-        plain, shaped = RemoteService(Bare()), RemoteService(Bare(), shaping=halved)
-        for a, b in zip(await plain.score(GROUPS, client="x"), await shaped.score(GROUPS, client="x"), strict=True):
-            assert b.rewards == pytest.approx([value / 2 for value in a.rewards])
+        service = RemoteService(Bare(), calibration=CALIBRATION)  # of spread 4
+        desk = Desk(service=service, admission=OpenAdmission(), normalise=True)
+        plain, shaped = await desk.unshaped(GROUPS, client="x"), await desk.score(GROUPS, client="x")
+        for a, b in zip(plain, shaped, strict=True):
+            assert b.rewards == pytest.approx([value / 4 for value in a.rewards])
 
     run(work)
 
@@ -286,14 +287,14 @@ def test_dialects_and_ids_of_pictures_in_front_of_vllm() -> None:
 
 def test_our_own_server_behind_ours() -> None:
     """`AsyncRemoteEngine` against the routes of the native protocol, through the gateway."""
-    native = pytest.importorskip("vlreward.serve.native")
     from fastapi import FastAPI
 
     from .dialects.conftest import EngineService
 
     async def work() -> None:
         behind = FastAPI()
-        behind.include_router(native.router(Desk(service=EngineService(FakeEngine()), admission=OpenAdmission())))
+        desk = Desk(service=EngineService(FakeEngine()), admission=OpenAdmission())
+        behind.include_router(native.router(desk, RequestLimits()))
         engine = AsyncRemoteEngine("http://far", transport=httpx.ASGITransport(app=behind), retries=0)
         service = RemoteService(engine, model="mine")
         rewards = await service.score(GROUPS, client="x")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ from fastapi.testclient import TestClient
 
 from tests.fakes import fake_reward
 from vlreward import Group
+from vlreward.engines.shaped import Shaping, Squash
 from vlreward.errors import EngineError, LengthError, ScoreError
-from vlreward.model.calibration import bradley_terry
+from vlreward.model.calibration import RewardScale, bradley_terry
 from vlreward.serve.app import ServerOptions, create_app
 from vlreward.serve.refusals import Refusal
 
@@ -20,6 +23,7 @@ from .backends import FakeBackend, media_bytes
 from .engines import CALIBRATION
 from .pictures import data_uri, png
 
+Q = [{"role": "user", "content": "Q"}]
 RED, BLUE = png((56, 56), "red"), png((30, 40), "blue")
 
 
@@ -110,6 +114,61 @@ def test_multipart_carries_raw_bytes(client: TestClient, backend: FakeBackend) -
     assert media_bytes(backend.asked[-1][0]) == [(RED, RED)]
     # Without parts, it is a name like any other, and no file is read.
     assert client.post("/v1/score", json={"groups": [group]}).status_code == 400
+
+
+def test_the_json_of_a_form_is_looked_at_before_it_is_parsed(client: TestClient) -> None:
+    def refused(text: str) -> str:
+        answer = client.post("/v1/score", files={"request": (None, text, "application/json")})
+        assert (answer.status_code, answer.json()["error"]["where"]) == (400, "body")
+        return str(answer.json()["error"]["message"])
+
+    assert refused("[" * 40 + "]" * 40) == "nested deeper than 32"
+    assert refused('{"groups": [' + "9" * 400 + "]}") == "a number of more than 400 digits"
+    assert refused('{"groups": "\\ud800"}') == "half of a surrogate pair is no character"
+
+
+def test_json_that_calls_itself_a_form_is_looked_at_all_the_same(client: TestClient) -> None:
+    body = b'{"groups": ' + b"[" * 40 + b"]" * 40 + b"}"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    for path in ("/get_reward", "/classify", "/vllm/v1/score", "/v1/embeddings", "/v1/score/evaluation"):
+        answer = client.post(path, content=body, headers=headers)
+        assert (answer.status_code, "nested deeper than 32" in answer.text) == (400, True), path
+
+
+def test_a_body_of_vllm_is_shown_its_route(client: TestClient) -> None:
+    for body in ({"queries": "Q", "documents": ["A"]}, {"text_1": "Q", "text_2": "A"}):
+        answer = client.post("/v1/score", json=body)
+        assert answer.status_code == 400
+        assert "post it to /vllm/v1/score" in answer.json()["error"]["message"]
+        assert client.post("/vllm/v1/score", json=body).status_code == 200
+
+
+@pytest.mark.parametrize("squash", [None, "tanh"])
+def test_rewards_are_shaped_on_every_route_that_tells_any(squash: Squash | None) -> None:
+    backend = FakeBackend()
+    backend.calibration = replace(CALIBRATION, scale=RewardScale(mean=0.25, spread=0.5, n=10))
+    options = ServerOptions(model="fake", shaping=Shaping(clip=1.5, squash=squash), normalise=True)
+    group = {"messages": "Q", "responses": ["A", "B"]}
+    parsed = Group("Q", ["A", "B"])
+    told = [max(-1.5, min(1.5, (reward - 0.25) / 0.5)) for reward in rewards_of(parsed)]
+    told = [math.tanh(reward) for reward in told] if squash else told
+    with TestClient(create_app(options, lambda metrics: backend)) as client:
+        assert client.post("/v1/score", json={"groups": [group]}).json()["rewards"] == [pytest.approx(told)]
+        ranking = client.post("/v1/rank", json={"groups": [group]}).json()["rankings"][0]
+        assert sorted(entry["reward"] for entry in ranking) == pytest.approx(sorted(told))
+        body = {"queries": "Q", "documents": ["A", "B"]}
+        assert [entry["score"] for entry in client.post("/score", json=body).json()["data"]] == pytest.approx(told)
+        trace = client.post("/v1/trace", json={"messages": [*Q, {"role": "assistant", "content": "A"}]}).json()
+        assert [point["reward"] for point in trace["points"]] == pytest.approx(told[:1])
+        # Probabilities are of the model's own rewards.
+        first, second = rewards_of(parsed)
+        found = client.post("/v1/compare", json={"groups": [group]}).json()["probabilities"]
+        assert found == [pytest.approx(CALIBRATION.probability(first - second))]
+        settings = client.get("/v1/models").json()["data"][0]["settings"]
+        assert settings["shaping"] == {"normalise": True, "clip": 1.5, "squash": squash}
+        backend.calibration = None
+        refused = client.post("/v1/score", json={"groups": [group]})
+        assert (refused.status_code, "no calibration" in refused.json()["error"]["message"]) == (503, True)
 
 
 def test_media_that_were_sent_before_are_named_by_id(client: TestClient, backend: FakeBackend) -> None:

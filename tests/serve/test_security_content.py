@@ -237,6 +237,31 @@ def test_no_address_is_fetched_unless_allowed() -> None:
     assert [source_of(group) for group in admitted] == [SMALL, SMALL]
 
 
+def test_what_is_fetched_for_a_request_is_bounded_and_ends_with_a_refusal() -> None:
+    ended: list[str] = []
+
+    class Large(Addresses):
+        async def fetch(self, url: str, where: str) -> bytes:
+            try:
+                if url.endswith("slow"):
+                    await asyncio.Event().wait()
+                return SMALL + bytes(1000)
+            finally:
+                ended.append(url)
+
+    rows = [Group(**showing(f"https://example.org/{name}")) for name in ("a", "b", "c", "slow")]
+
+    async def ask(given: RequestLimits, rows: list[Group]) -> list[Group]:
+        async with asyncio.timeout(10):
+            return await Guard(given, MediaStore(), Large(["example.org"])).admit(rows)
+
+    with pytest.raises(refusals.Refusal, match="are fetched for this request") as caught:
+        asyncio.run(ask(RequestLimits(max_body_bytes=2500), rows))
+    assert caught.value.code == "too_large"
+    assert set(ended) == {f"https://example.org/{name}" for name in ("a", "b", "c", "slow")}
+    assert len(asyncio.run(ask(RequestLimits(max_body_bytes=5000), rows[:3]))) == 3
+
+
 def test_errors_show_neither_paths_nor_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door()
     for error in (CheckpointError("/srv/secret: broken"), RuntimeError("/srv/secret"), KeyError("secret")):

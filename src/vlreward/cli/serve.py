@@ -37,6 +37,7 @@ def add(verbs: Any) -> None:
     add_model_options(parser, urls=False)
     _add_server_options(parser)
     _add_batching_options(parser)
+    _add_shaping_options(parser)
     _add_gateway_options(parser)
 
 
@@ -97,6 +98,13 @@ def _add_batching_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_shaping_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the rewards that clients are told, in this order")
+    group.add_argument("--normalise", action="store_true", help="by the scale of the model's calibration")
+    group.add_argument("--clip", type=positive_number, metavar="X", help="to -X and X, of the spread if normalised")
+    group.add_argument("--squash", choices=("sigmoid", "tanh"), help="between 0 and 1, or between -1 and 1")
+
+
 def _add_gateway_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("another server's engine (instead of --model)")
     group.add_argument(
@@ -114,6 +122,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to end."""
     if args.backend and args.model:
         raise ConfigError("--model and --backend: the model is here or there; name one of them")
+    if args.normalise and args.backend and not args.calibration:
+        raise ConfigError("--normalise and --backend: name the calibration.json of its model with --calibration")
     for module in ("fastapi", "uvicorn", "httpx", "prometheus_client", "python_multipart"):
         require(module, extra="serve", purpose="serving")
     from vlreward.serve.app import create_app, over_worker
@@ -153,6 +163,7 @@ def _read_key(path: Path) -> str:
 
 
 def _server_options(args: argparse.Namespace, name: str) -> ServerOptions:
+    from vlreward.engines.shaped import Shaping
     from vlreward.serve.app import ServerOptions
     from vlreward.serve.batching import BatchLimits
 
@@ -168,6 +179,8 @@ def _server_options(args: argparse.Namespace, name: str) -> ServerOptions:
         media_bytes=args.media_cache_mb * _MB,
         keys=args.api_keys,
         hosts=tuple(args.hosts),
+        shaping=Shaping(clip=args.clip, squash=args.squash),
+        normalise=args.normalise,
         drain_seconds=args.drain,
     )
 
@@ -177,6 +190,7 @@ def _factory(args: argparse.Namespace, options: ModelOptions, server: ServerOpti
 
     return ModelFactory(
         path=options.model,
+        normalise=args.normalise,
         options={
             "dtype": options.dtype,
             "device": options.device,

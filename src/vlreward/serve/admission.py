@@ -85,8 +85,27 @@ class Guard:
         if self._addresses is None:
             where = next(iter(wanted.values()))
             raise Refusal("bad_request", "addresses are not fetched here; send the bytes", where=where)
-        bodies = await asyncio.gather(*(self._addresses.fetch(url, where) for url, where in wanted.items()))
-        return dict(zip(wanted, bodies, strict=True))
+        return await self._fetch_all(self._addresses, wanted)
+
+    async def _fetch_all(self, addresses: Addresses, wanted: Mapping[str, str]) -> dict[Any, bytes]:
+        """The bodies behind addresses, given what a refusal of each is about. With the first refusal, all end."""
+        most = self._limits.max_body_bytes
+        found: dict[Any, bytes] = {}
+
+        async def fetch(url: str, where: str) -> None:
+            found[url] = await addresses.fetch(url, where)
+            # A few bytes of a request could ask for more than any request may carry.
+            if sum(map(len, found.values())) > most:
+                raise Refusal("too_large", f"more than {most:,} bytes are fetched for this request", where=where)
+
+        fetching = [asyncio.ensure_future(fetch(url, where)) for url, where in wanted.items()]
+        try:
+            await asyncio.gather(*fetching)
+        finally:
+            for task in fetching:
+                task.cancel()
+            await asyncio.gather(*fetching, return_exceptions=True)
+        return found
 
     def _filled(self, groups: Sequence[Group], uses: Sequence[_Use], found: Mapping[Any, bytes]) -> list[Group]:
         """The groups with bytes for sources; equal bytes are one object, and looked at once."""

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 import vlreward
+from vlreward.engines.shaped import Shaping
 
 from . import dialects, health, media, native
 from .addresses import Addresses
@@ -77,6 +78,10 @@ class ServerOptions:
     """A file of API keys; None: everybody may ask."""
     hosts: tuple[str, ...] = ()
     """From which pictures may be fetched; see `Addresses`."""
+    shaping: Shaping = field(default_factory=Shaping)
+    """What is done to rewards before anybody is told."""
+    normalise: bool = False
+    """Whether, before that, they are normalised by the scale of the model's calibration."""
     drain_seconds: float = 30.0
     """For the requests that are there when the server is told to end."""
 
@@ -96,7 +101,8 @@ def create_app(options: ServerOptions, make: Callable[[Metrics], Backend]) -> Fa
     store = MediaStore(options.media_bytes)
     metrics.watch_media(lambda: store.size, lambda: len(store))
     addresses = Addresses(options.hosts, max_bytes=options.requests.max_media_bytes) if options.hosts else None
-    desk = Desk(service=backend, admission=Guard(options.requests, store, addresses))
+    guard = Guard(options.requests, store, addresses)
+    desk = Desk(service=backend, admission=guard, shaping=options.shaping, normalise=options.normalise)
     keys = Keys.read(options.keys) if options.keys is not None else None
 
     @contextlib.asynccontextmanager
@@ -121,11 +127,14 @@ def create_app(options: ServerOptions, make: Callable[[Metrics], Backend]) -> Fa
     def ready() -> bool:
         return backend.ready and not backend.draining
 
+    def settings() -> Mapping[str, Any]:
+        return {**backend.settings, **_told(options)}
+
     for router in (
-        native.router(desk),
+        native.router(desk, options.requests),
         media.router(store, options.requests),
         dialects.router(desk),
-        health.router(backend, ready=ready, settings=lambda: backend.settings, metrics=metrics),
+        health.router(backend, ready=ready, settings=settings, metrics=metrics),
     ):
         app.include_router(router)
     add_models(app, (ScoreRequest, CompareRequest, TraceRequest))
@@ -141,6 +150,12 @@ def create_app(options: ServerOptions, make: Callable[[Metrics], Backend]) -> Fa
     app.add_middleware(RequireKey, keys=keys, shape_of=shape_of)
     app.add_middleware(Requests, metrics=metrics, in_flight=in_flight)
     return app
+
+
+def _told(options: ServerOptions) -> dict[str, Any]:
+    """What clients are told of shaping, where there is any."""
+    shaping = {"normalise": options.normalise, "clip": options.shaping.clip, "squash": options.shaping.squash}
+    return {"shaping": shaping} if any(shaping.values()) else {}
 
 
 _SUMMARY = "Rewards for the answers of vision-language models"

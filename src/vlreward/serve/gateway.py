@@ -123,7 +123,6 @@ class RemoteService:
         engine: the server.
         model: its name, as clients are told; None: what the server says.
         calibration: of its model, for probabilities.
-        shaping: what is done to rewards before anybody is told.
         limits: how much of it is used.
     """
 
@@ -133,12 +132,10 @@ class RemoteService:
         *,
         model: str | None = None,
         calibration: Calibration | None = None,
-        shaping: Callable[[Reward], Reward] | None = None,
         limits: GatewayLimits | None = None,
     ) -> None:
         self.draining = False
         self._engine, self._name, self._calibration = engine, model, calibration
-        self._shaping = shaping or (lambda reward: reward)
         self._limits = limits or GatewayLimits()
         self._turns = _Turns(self._limits.at_once, self._limits.waiting)
         self._card: Mapping[str, Any] | None = None
@@ -189,12 +186,11 @@ class RemoteService:
         limit = self._limits.seconds if seconds is None else min(seconds, self._limits.seconds)
         try:
             async with asyncio.timeout(limit), self._turns.turn(client):
-                rewards = await self._engine.score(groups)
+                return await self._engine.score(groups)
         except TimeoutError:
             raise Refusal("too_late", f"no rewards within {limit:g} s") from None
         except ConfigError as error:  # of this server, such as a key that the other one does not know
             raise EngineError(str(error)) from error
-        return [self._shaping(reward) for reward in rewards]
 
     async def close(self) -> None:
         """Close the connections. Calling it twice is harmless."""

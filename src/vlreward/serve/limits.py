@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MEDIA_PATH = "/v1/media"
 """Where bodies are pictures and videos rather than JSON."""
+FORM_PATHS = ("/v1/score", "/v1/rank", "/v1/compare", "/v1/trace")
+"""Where a body may be of several parts; the route itself looks at the one that is JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +187,7 @@ class LimitBodies:
         """The whole body; it counts as held until the application is done with it."""
         limit = self._limits.max_media_bytes if _is_media(scope) else self._limits.max_body_bytes
         announced = _header(scope, b"content-length")
-        _check_size(int(announced) if announced.isdigit() else 0, limit)
+        _check_size(int(announced[:20]) if announced.isdigit() else 0, limit)
         chunks: list[bytes] = []
         size = 0
         try:
@@ -226,9 +228,11 @@ def _is_media(scope: Scope) -> bool:
 
 
 def _is_json(scope: Scope) -> bool:
-    """Whether a route may parse the body as JSON, whatever its header says: all but forms and media."""
+    """Whether a route may parse the body as JSON: all but media, and forms where the route reads forms. Other routes
+    take any body for JSON, whatever its header says."""
     kind = _header(scope, b"content-type").partition(b";")[0].strip().lower()
-    return kind != b"multipart/form-data" and not _is_media(scope)
+    is_form = kind == b"multipart/form-data" and scope["path"] in FORM_PATHS
+    return not is_form and not _is_media(scope)
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:

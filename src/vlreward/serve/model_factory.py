@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vlreward.errors import CheckpointError
+
 from .worker_process import Held
 
 # Where a model lies is nobody's business outside.
@@ -20,17 +22,24 @@ class ModelFactory:
     """A folder or a hub id."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of `RewardModel.from_pretrained`."""
+    normalise: bool = False
+    """Whether its rewards are going to be normalised."""
 
     def __call__(self) -> Held:
         """The model, loaded.
 
         Raises:
-            CheckpointError: as `RewardModel.from_pretrained`, or its calibration is broken.
+            CheckpointError: as `RewardModel.from_pretrained`; or its calibration is broken, or missing where rewards
+                are to be normalised.
         """
         from vlreward.engines.local import LocalEngine
         from vlreward.model.reward_model import RewardModel
 
         model = RewardModel.from_pretrained(self.path, **self.options)
+        if self.normalise and model.calibration is None:
+            raise CheckpointError(
+                f"{self.path}: no calibration.json to normalise rewards by; make one with vlreward calibrate"
+            )
 
         def counts() -> dict[str, int]:
             return asdict(model.counts) | {

@@ -19,6 +19,7 @@ from vlreward.model.sentences import sentence_ends
 from vlreward.types import Group, Message, Part, Reward, Text, Video, parse_messages
 
 from .keys import client_of
+from .limits import RequestLimits, check_json
 from .refusals import STATUS, Refusal, native_shape, refusal_of, routes
 from .requests import deadline_of
 from .service import Desk
@@ -41,13 +42,20 @@ REQUEST_PART = "request"
 PART_SCHEME = "part:"
 """Starts a source that is another part of the same request."""
 _MOST_PARTS = 2048
+_VLLM_FIELDS = frozenset(("queries", "documents", "text_1", "text_2", "data_1", "data_2"))
+"""Its clients post to the same path."""
 
 Body = TypeVar("Body", bound=BaseModel)
 Parts = Mapping[str, bytes]
 
 
-def router(desk: Desk) -> APIRouter:
-    """``POST /v1/score``, ``/v1/rank``, ``/v1/compare`` and ``/v1/trace``."""
+def router(desk: Desk, limits: RequestLimits) -> APIRouter:
+    """``POST /v1/score``, ``/v1/rank``, ``/v1/compare`` and ``/v1/trace``.
+
+    Args:
+        desk: scores.
+        limits: of the JSON in a request of several parts; the JSON of others is for `LimitBodies` to look at.
+    """
     errors: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorResponse, "description": code.replace("_", " ")}
         for code, status in STATUS.items()
@@ -58,15 +66,19 @@ def router(desk: Desk) -> APIRouter:
     async def ask(request: Request, groups: Sequence[Group]) -> list[Reward]:
         return await desk.score(groups, client=client_of(request), seconds=deadline_of(request))
 
+    async def groups_of(request: Request, model: type[ScoreRequest] | type[CompareRequest]) -> list[Group]:
+        body, parts = await _read(request, model, limits)
+        return await asyncio.to_thread(lambda: [_group(item, parts, i) for i, item in enumerate(body.groups)])
+
     @api.post("/score", summary="The reward of each response", openapi_extra=body_of(ScoreRequest))
     async def score(request: Request) -> ScoreResponse:
-        groups = await _groups(request, ScoreRequest)
+        groups = await groups_of(request, ScoreRequest)
         rewards = await ask(request, groups)
         return ScoreResponse(rewards=[list(reward.rewards) for reward in rewards], model=desk.service.model)
 
     @api.post("/rank", summary="The responses from best to worst", openapi_extra=body_of(ScoreRequest))
     async def rank(request: Request) -> RankResponse:
-        groups = await _groups(request, ScoreRequest)
+        groups = await groups_of(request, ScoreRequest)
         rankings = [
             [Ranked(index=i, reward=reward.rewards[i]) for i in reward.order] for reward in await ask(request, groups)
         ]
@@ -74,12 +86,13 @@ def router(desk: Desk) -> APIRouter:
 
     @api.post("/compare", summary="Which of two responses is better", openapi_extra=body_of(CompareRequest))
     async def compare(request: Request) -> CompareResponse:
-        groups = await _groups(request, CompareRequest)
+        groups = await groups_of(request, CompareRequest)
         for i, group in enumerate(groups):
             if len(group) != 2:
                 message = f"a comparison is of two responses, got {len(group)}"
                 raise Refusal("bad_request", message, where=f"groups[{i}].responses")
-        pairs = [reward.rewards for reward in await ask(request, groups)]
+        scored = await desk.unshaped(groups, client=client_of(request), seconds=deadline_of(request))
+        pairs = [reward.rewards for reward in scored]
         calibration = desk.service.calibration
         probability = bradley_terry if calibration is None else calibration.probability
         return CompareResponse(
@@ -90,7 +103,7 @@ def router(desk: Desk) -> APIRouter:
 
     @api.post("/trace", summary="The reward after each sentence", openapi_extra=body_of(TraceRequest))
     async def trace(request: Request) -> TraceResponse:
-        body, parts = await _read(request, TraceRequest)
+        body, parts = await _read(request, TraceRequest, limits)
         group, answer, ends = await asyncio.to_thread(_cuts, body, parts)
         rewards = (await ask(request, [group]))[0].rewards
         starts = [0, *ends[:-1]]
@@ -121,11 +134,6 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
         "multipart/form-data": {"schema": form, "encoding": {REQUEST_PART: {"contentType": "application/json"}}},
     }
     return {"requestBody": {"required": True, "content": content}}
-
-
-async def _groups(request: Request, model: type[ScoreRequest] | type[CompareRequest]) -> list[Group]:
-    body, parts = await _read(request, model)
-    return await asyncio.to_thread(lambda: [_group(item, parts, i) for i, item in enumerate(body.groups)])
 
 
 def _group(item: WireGroup, parts: Parts, index: int) -> Group:
@@ -163,16 +171,16 @@ def _filled(group: Group, parts: Parts, where: str) -> Group:
     return map_parts(group, part) if parts else group
 
 
-async def _read(request: Request, model: type[Body]) -> tuple[Body, Parts]:
+async def _read(request: Request, model: type[Body], limits: RequestLimits) -> tuple[Body, Parts]:
     """The body, and the other parts where it is of several."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await _read_form(request, model)
+        return await _read_form(request, model, limits)
     text = await request.body()
     return await asyncio.to_thread(_parse, text, model), {}
 
 
-async def _read_form(request: Request, model: type[Body]) -> tuple[Body, Parts]:
+async def _read_form(request: Request, model: type[Body], limits: RequestLimits) -> tuple[Body, Parts]:
     async with request.form(max_files=_MOST_PARTS, max_fields=_MOST_PARTS, max_part_size=2**26) as form:
         parts = {
             name: await value.read() if isinstance(value, UploadFile) else value.encode()
@@ -181,7 +189,12 @@ async def _read_form(request: Request, model: type[Body]) -> tuple[Body, Parts]:
     text = parts.pop(REQUEST_PART, None)
     if text is None:
         raise Refusal("bad_request", f"a multipart request needs a part {REQUEST_PART!r}, the JSON", where="body")
-    return await asyncio.to_thread(_parse, text, model), parts
+
+    def parse() -> Body:
+        check_json(text, limits)
+        return _parse(text, model)
+
+    return await asyncio.to_thread(parse), parts
 
 
 def _parse(text: bytes, model: type[Body]) -> Body:
@@ -190,6 +203,8 @@ def _parse(text: bytes, model: type[Body]) -> Body:
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
         raise Refusal("bad_request", f"not JSON: {reason}", where="body") from None
+    if isinstance(value, dict) and "groups" not in value and not _VLLM_FIELDS.isdisjoint(value):
+        raise Refusal("bad_request", "a body of vLLM's /score; post it to /vllm/v1/score", where="body")
     return model.model_validate(value)
 
 

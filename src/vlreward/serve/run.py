@@ -81,6 +81,8 @@ def serve(app: FastAPI, listening: socket.socket, *, drain_seconds: float) -> No
         log_config=None,
         access_log=False,
         server_header=False,
+        # The other implementation that uvicorn may find takes headers of any size.
+        http="h11",
         ws="none",
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from vlreward.engines.shaped import Shaping
 from vlreward.model.calibration import Calibration
 from vlreward.types import Group, Reward
+
+from .refusals import Refusal
 
 
 class Service(Protocol):
@@ -58,7 +61,29 @@ class Desk:
 
     service: Service
     admission: Admission
+    shaping: Shaping = field(default_factory=Shaping)
+    """What is done to rewards before anybody is told."""
+    normalise: bool = False
+    """Whether, before that, they are normalised by the scale of the model's calibration."""
 
     async def score(self, groups: Sequence[Group], *, client: str, seconds: float | None = None) -> list[Reward]:
-        """Let the groups in and score them; errors as `Admission.admit` and `Service.score`."""
+        """Let the groups in and score them; the rewards are shaped.
+
+        Raises:
+            Refusal: the rewards are to be normalised, and there is no calibration; or as `unshaped`.
+        """
+        rewards = await self.unshaped(groups, client=client, seconds=seconds)
+        shaping = self.shaping
+        if self.normalise:
+            calibration = self.service.calibration
+            if calibration is None:
+                raise Refusal("unavailable", "the model has no calibration to normalise rewards by")
+            shaping = replace(shaping, scale=calibration.scale)
+        return rewards if shaping == Shaping() else [shaping(reward) for reward in rewards]
+
+    async def unshaped(self, groups: Sequence[Group], *, client: str, seconds: float | None = None) -> list[Reward]:
+        """The rewards as the model gives them, for probabilities.
+
+        Errors as `Admission.admit` and `Service.score`.
+        """
         return await self.service.score(await self.admission.admit(groups), client=client, seconds=seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ from vlreward.engines.base import Engine
 from vlreward.engines.shaped import ShapedEngine, Shaping, Squash
 from vlreward.errors import ConfigError
 from vlreward.model.calibration import Calibration, RewardScale
-from vlreward.types import Group, Reward
 
 
 def open_engine(
@@ -60,23 +58,9 @@ def _local(model: str, **options: Any) -> Engine:
     from vlreward.engines.local import LocalEngine
     from vlreward.model.reward_model import RewardModel
 
-    return _OneAtATime(LocalEngine(RewardModel.from_pretrained(model, **options)))
+    return LocalEngine(RewardModel.from_pretrained(model, **options))
 
 
 @functools.cache
 def _scale(calibration: str) -> RewardScale:
     return Calibration.read(calibration).scale
-
-
-class _OneAtATime:
-    """An engine for several threads, which trainers call reward functions from: a model takes them in turn."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine, self._lock = engine, threading.Lock()
-
-    def score(self, groups: Sequence[Group]) -> list[Reward]:
-        with self._lock:
-            return self._engine.score(groups)
-
-    def close(self) -> None:
-        self._engine.close()

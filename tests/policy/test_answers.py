@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from vlreward import Group
 from vlreward.errors import MissingDependency
-from vlreward.policy.answers import exact_match, final_answer, math_match, right_answers
+from vlreward.policy.answers import exact_match, final_answer, math_match, right_answers, tagged_answer
 
 
 @pytest.mark.parametrize(
@@ -21,11 +23,27 @@ from vlreward.policy.answers import exact_match, final_answer, math_match, right
         ("So \\boxed{\\frac{1}{2}} it is, not \\boxed{{3}}.", "{3}"),
         ("\\boxed{7", "7"),
         ("  red ", "red"),
+        ("<think>\\boxed{5}? The answer is 6.</think> <answer> 7 </answer>", "7"),
+        ("<answer>It is \\boxed{7}.</answer>", "7"),
         ("", ""),
     ],
 )
 def test_the_final_answer(text: str, expected: str) -> None:
     assert final_answer(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("Red.", "Red."),
+        ("I see.\n<answer> red </answer>", "red"),
+        ("<answer>blue</answer> no: <answer>\nred\n</answer>", "red"),
+        ("<answer>red", "<answer>red"),
+        ("", ""),
+    ],
+)
+def test_tagged_answer(response: str, answer: str) -> None:
+    assert tagged_answer(response) == answer
 
 
 @pytest.mark.parametrize(
@@ -40,6 +58,8 @@ def test_the_final_answer(text: str, expected: str) -> None:
         ("answer machine", "answer machine", True),
         ("The sky is red.", "red", False),
         ("", "red", False),
+        ("<think>Blue? No.</think>\n<answer>Red</answer>", "red", True),
+        ("<think>Red?</think>\n<answer>Blue</answer>", "red", False),
     ],
 )
 def test_exact_match(answer: str, key: str, right: bool) -> None:
@@ -56,9 +76,25 @@ def test_math_is_compared_by_another_package(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(MissingDependency, match=r"pip install 'vlreward\[math\]'"):
         math_match("1/2", "0.5")
     fake = types.ModuleType("math_verify")
-    fake.parse = lambda text: [] if text == "x" else [float(text.strip("$").replace("x", "1"))]  # type: ignore[attr-defined]
-    fake.verify = lambda gold, answer: gold == answer  # type: ignore[attr-defined]
+
+    # As math-verify: its limits are kept by signals, which only the main thread may set.
+    def timed(seconds: int | None) -> None:
+        if seconds is not None:
+            signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGALRM))
+
+    def parse(text: str, *, parsing_timeout: int | None = 5) -> list[float]:
+        timed(parsing_timeout)
+        return [] if text == "x" else [float(text.strip("$").replace("x", "1"))]
+
+    def verify(gold: list[float], answer: list[float], *, timeout_seconds: int | None = 5) -> bool:
+        timed(timeout_seconds)
+        return gold == answer
+
+    fake.parse, fake.verify = parse, verify  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "math_verify", fake)
+    assert math_match("<think>1</think><answer>0.5</answer>", "0.5")
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(math_match, "0.50", "0.5").result()
     assert math_match("0.50", "0.5")
     assert not math_match("0.51", "0.5")
     assert math_match("1", "x")

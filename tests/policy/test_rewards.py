@@ -10,22 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlreward.errors import ConfigError
-from vlreward.policy.rewards import FormatRule, MatchFirst, RuleSum, tagged_answer
-
-
-@pytest.mark.parametrize(
-    ("response", "answer"),
-    [
-        ("Red.", "Red."),
-        ("I see.\n<answer> red </answer>", "red"),
-        ("<answer>blue</answer> no: <answer>\nred\n</answer>", "red"),
-        ("<answer>red", "<answer>red"),
-        ("", ""),
-    ],
-)
-def test_tagged_answer(response: str, answer: str) -> None:
-    assert tagged_answer(response) == answer
-
+from vlreward.policy.rewards import FormatRule, MatchFirst, RuleSum
 
 PIECES = st.lists(
     st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", " ", "\n", "x", "2 < 3"]), max_size=9

@@ -28,8 +28,8 @@ def tagged_answer(response: str) -> str:
 
 
 def final_answer(text: str) -> str:
-    """What an answer comes down to: of its `tagged_answer` the last ``\\boxed{…}``, else the rest of the line behind the
-    last "answer", else all of it."""
+    """What an answer comes down to: of its `tagged_answer` the last ``\\boxed{…}``, else the rest of the line behind
+    the last "answer", else all of it."""
     text = tagged_answer(text)
     at = text.rfind(_BOX)
     if at >= 0:

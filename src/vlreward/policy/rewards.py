@@ -53,7 +53,8 @@ class RuleSum:
     """r_rule + w·r_model + v·r_format, as Skywork R1V2 adds them (arXiv 2504.16656)."""
 
     rule: Rule | None = exact_match
-    """Of the `vlreward.policy.answers.tagged_answer` and the key; counts 0 for a response without a key. None: there is no such rule."""
+    """Of the `vlreward.policy.answers.tagged_answer` and the key; counts 0 for a response without a key. None: there is
+    no such rule."""
     weight: float = 1.0
     """Of the model's reward."""
     format: Format | None = None

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from vlreward.data.images import MediaLimits, load_image
+from vlreward.data.images import MediaLimits, image_size, load_image
 from vlreward.errors import ConfigError, MediaError
 
 BOMB_WARNING = "ignore::PIL.Image.DecompressionBombWarning"
@@ -262,6 +262,35 @@ class TestModes:
         }[orientation]
         assert image.size == (upright_HWC.shape[1], upright_HWC.shape[0])
         assert abs(np.asarray(image).astype(int) - upright_HWC).max() <= (30 if kind == "JPEG" else 0)
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_the_size_of_a_png_is_known_without_its_pixels(
+        self, photo: Image.Image, late: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = encode(photo)
+        text = chunk(b"tEXt", b"Software\0" + b"x" * 50)  # behind the pixels too, but not of which way is up
+        cases = {"plain": (data, False), "texts": (data[:-12] + text + data[-12:], False)}
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        turned = encode(photo, exif=exif)
+        cases["early"] = (turned, False)
+        if late:
+            start = turned.index(b"eXIf") - 4
+            end = start + 12 + int.from_bytes(turned[start : start + 4], "big")
+            cases = {"late": (turned[:start] + turned[end:-12] + turned[start:end] + turned[-12:], True)}
+        expected = {name: load_image(data).size for name, (data, _) in cases.items()}
+        decoded: list[object] = []
+        load = PngImagePlugin.PngImageFile.load
+        monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda image: decoded.append(image) or load(image))
+        for name, (data, needed) in cases.items():
+            decoded.clear()
+            assert image_size(data) == expected[name], name
+            assert bool(decoded) == needed, name
+        if late:
+            limits = MediaLimits(max_image_pixels=photo.width * photo.height - 1)
+            decoded.clear()
+            assert image_size(data, limits) == photo.size
+            assert not decoded
 
     def test_a_broken_exif_block_takes_nothing_from_the_picture(self, photo: Image.Image) -> None:
         data = encode(photo, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff broken")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from vlreward.errors import MediaError
 
@@ -24,6 +25,9 @@ __all__ = ["DEFAULT_LIMITS", "MediaLimits", "image_size", "load_image"]
 # Pillow knows more, but some run other programs (EPS) or follow what the file says to other files.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF", "ICO", "TGA", "QOI")
 _ORIENTATION = 0x0112
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+# Texts of a PNG in which Pillow looks for it.
+_ORIENTING = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 
 
 @functools.cache
@@ -60,7 +64,8 @@ def load_image(source: Any, limits: MediaLimits = DEFAULT_LIMITS, where: str = "
 
 
 def image_size(source: Any, limits: MediaLimits = DEFAULT_LIMITS, where: str = "image") -> tuple[int, int]:
-    """Width and height of what `load_image` gives, from the header where there is one: no pixel is decoded.
+    """Width and height of what `load_image` gives, from the header where there is one: no pixel is decoded, but for a
+    PNG that may say which way is up behind its pixels.
 
     Raises:
         MediaError: it is missing, empty, larger than ``limits`` allow, or has no header that we read. Whether it can be
@@ -73,12 +78,31 @@ def image_size(source: Any, limits: MediaLimits = DEFAULT_LIMITS, where: str = "
     what = f"{where}: {name_of(source)}"
     found = locate(source, limits, where)
     with _open(found if isinstance(found, Path) else io.BytesIO(found), limits, what) as image:
-        return _upright_size(image)
+        too_large = image.width * image.height > limits.max_image_pixels  # which `load_image` refuses
+        return _upright_size(image, decode=not too_large and _has_late_orientation(image))
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
+def _upright_size(image: Image.Image, *, decode: bool = True) -> tuple[int, int]:
     width, height = image.size
-    return (height, width) if _orientation(image) in range(5, 9) else (width, height)
+    return (height, width) if _orientation(image, decode=decode) in range(5, 9) else (width, height)
+
+
+def _has_late_orientation(image: Image.Image) -> bool:
+    """Whether a PNG has a chunk behind its pixels that may say which way is up: Pillow decodes them to see it."""
+    file = image.fp if isinstance(image, PngImageFile) else None
+    if file is None:
+        return False
+    at, behind = file.tell(), False
+    file.seek(len(_PNG_START))
+    while len(head := file.read(8)) == 8:
+        size, kind = int.from_bytes(head[:4], "big"), head[4:]
+        start = file.read(min(size, 24))
+        if behind and (kind == b"eXIf" or start.startswith(_ORIENTING)):
+            break
+        behind = behind or kind == b"IDAT"
+        file.seek(size - len(start) + 4, io.SEEK_CUR)
+    file.seek(at)
+    return len(head) == 8
 
 
 def _open(data: Path | io.BytesIO, limits: MediaLimits, what: str) -> Image.Image:
@@ -126,9 +150,11 @@ def _to_rgb(image: Image.Image, limits: MediaLimits, what: str) -> Image.Image:
         raise MediaError(f"{what}: cannot be decoded ({_reason(error)})") from error
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, *, decode: bool = True) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        # A PNG's own decodes it, in case that something stands behind the pixels.
+        exif = image.getexif() if decode else Image.Image.getexif(image)
+        return int(exif.get(_ORIENTATION, 1))
     except Exception:  # a broken EXIF block takes nothing from the picture
         return 1
 

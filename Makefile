@@ -11,7 +11,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all check format bench bench-train parity parity-train gpu-check tiny clean
+.PHONY: help demo test test-slow test-all check format bench bench-train bench-serve parity parity-train parity-mpo gpu-check tiny clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -47,11 +47,17 @@ bench: $(STAMP) ## speed and memory against the published procedure and other to
 bench-train: $(STAMP) ## speed and memory of training against LLaMA-Factory and ms-swift
 	$(RUN) benchmarks/train.py $(ARGS)
 
+bench-serve: $(STAMP) ## throughput and latency of the server against the engine alone and a plain server
+	$(RUN) benchmarks/serve.py $(ARGS)
+
 parity: $(STAMP) ## scores of the published procedure, made in its own environment, against ours
 	$(RUN) benchmarks/parity.py $(ARGS)
 
 parity-train: $(STAMP) ## the losses of LLaMA-Factory, made in its own environment, against ours
 	$(RUN) benchmarks/train_parity.py $(ARGS)
+
+parity-mpo: $(STAMP) ## the losses of TRL's preference training, made in its own environment, against ours
+	$(RUN) benchmarks/mpo_parity.py $(ARGS)
 
 gpu-check: $(STAMP) ## for a machine with a GPU: correctness, drift, speed and memory, as a JSON to paste
 	$(RUN) benchmarks/gpu_check.py $(ARGS)

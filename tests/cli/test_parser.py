@@ -24,6 +24,7 @@ VERBS = [
     "sample",
     "best-of-n",
     "pairs",
+    "mpo",
     "eval",
     "calibrate",
     "audit",

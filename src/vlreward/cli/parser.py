@@ -20,6 +20,7 @@ from . import (
     demo,
     eval,
     inspect,
+    mpo,
     pairs,
     rank,
     report,
@@ -32,7 +33,7 @@ from . import (
 
 VERBS = (
     *(verb.VERB for verb in (score, rank, compare, trace)),
-    *(inspect, convert, data, train, sample, best_of_n, pairs, eval, calibrate, audit, report, serve, demo),
+    *(inspect, convert, data, train, sample, best_of_n, pairs, mpo, eval, calibrate, audit, report, serve, demo),
 )
 
 _EPILOG = "VERB --help describes a verb. The model is always named: --model, or VLREWARD_MODEL; demo has its own."

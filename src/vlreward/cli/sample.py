@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .compute import Row
     from .file_run import FileRun
+    from .policy_options import PolicyOptions
 
 NAME = "sample"
 _CHUNK = 8
@@ -60,7 +61,15 @@ def run(args: argparse.Namespace) -> int:
     from .progress import Progress
     from .tables import on_terminal
 
-    run = _file_run(args, policy_options.sampling_settings(args))
+    run = sampling_run(
+        Path(args.file),
+        Path(args.output),
+        policy_options.PolicyOptions.of(args),
+        policy_options.sampling_settings(args),
+        chunk=args.chunk,
+        overwrite=args.overwrite,
+        skip_errors=args.on_error == "skip",
+    )
     with Progress("sampling", "prompts", quiet=args.quiet) as progress:
         record = run.run(progress)
     summary = {
@@ -79,14 +88,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _file_run(args: argparse.Namespace, settings: SamplingSettings) -> FileRun:
+def sampling_run(
+    source: Path,
+    output: Path,
+    policy: PolicyOptions,
+    settings: SamplingSettings,
+    *,
+    chunk: int = _CHUNK,
+    overwrite: bool = False,
+    skip_errors: bool = False,
+) -> FileRun:
+    """A run from a file of prompts to one of groups.
+
+    Raises:
+        InputError: the output is no file of JSON lines.
+        ConfigError: the output is the input.
+    """
     from vlreward.data.writing import check_writable, is_table
     from vlreward.policy.prompts import scan_prompts
 
     from .file_run import FileRun
     from .fingerprint import versions
 
-    source, output, policy = Path(args.file), Path(args.output), policy_options.PolicyOptions.of(args)
     if is_table(check_writable(output)):
         raise InputError(f"{output}: answers are written as JSON lines; name it .jsonl")
     if output.exists() and source.exists() and output.samefile(source):
@@ -98,16 +121,16 @@ def _file_run(args: argparse.Namespace, settings: SamplingSettings) -> FileRun:
             "verb": NAME,
             **policy_options.asked_of_policy(policy),
             "sampling": asdict(settings) | {"stop": list(settings.stop)},
-            "on_error": args.on_error,
-            "chunk": args.chunk,
+            "on_error": "skip" if skip_errors else "stop",
+            "chunk": chunk,
             "versions": versions(),
         },
-        about={"input": str(source), "policy": args.policy, "server": args.server},
+        about={"input": str(source), "policy": policy.policy, "server": policy.server},
         read=lambda: scan_prompts(source),
         load=lambda: _Sampling(policy_options.load_sampler(policy), settings, output.parent),
-        chunk=args.chunk,
-        overwrite=args.overwrite,
-        skip_errors=args.on_error == "skip",
+        chunk=chunk,
+        overwrite=overwrite,
+        skip_errors=skip_errors,
     )
 
 

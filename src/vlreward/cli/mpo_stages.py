@@ -1,0 +1,236 @@
+"""The stages of ``vlreward mpo``, each of which goes on where it was stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import loading, policy_options
+from .options import ModelOptions
+
+if TYPE_CHECKING:
+    from vlreward.policy.gold import Gold
+    from vlreward.policy.loop import LoopRecipe, Prompts
+    from vlreward.policy.sampling import SamplingSettings
+    from vlreward.types import Group
+
+    from .compute import Model, Row
+
+PAIRS, REPORT = "pairs.json", "report.json"
+
+
+def sample(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
+    """Answers of the policy to the prompts."""
+    options = _policy(recipe, recipe.policy, recipe.revision)
+    _sample(recipe.prompts, options, recipe.sampling, place, quiet=quiet)
+
+
+def score(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
+    """Their rewards."""
+    _score(recipe, recipe.prompts, recipe.place("sample") / "sampled.jsonl", place / "rewards.jsonl", quiet=quiet)
+
+
+def pairs(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
+    """Pairs of them, and what became of the prompts."""
+    from vlreward.data.writing import replacing
+    from vlreward.policy.pairs import build_pairs, write_pairs
+    from vlreward.policy.prompts import read_scored
+
+    del quiet
+    gold = recipe.prompts.gold() if recipe.correctness else None
+    sampled, rewards = recipe.place("sample") / "sampled.jsonl", recipe.place("score") / "rewards.jsonl"
+    scored = (
+        replace(item, right=None if gold is None else gold.right(item.group)) for item in read_scored(sampled, rewards)
+    )
+    built, report = build_pairs(scored, recipe.pairs)
+    # First, so that it can be read where no pair is left.
+    with replacing(place / PAIRS) as part:
+        part.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    write_pairs(built, place / "pairs.jsonl", overwrite=True)
+
+
+def train(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
+    """The policy, by the pairs."""
+    from vlreward.policy.trainer import train_policy
+
+    from .progress import Progress
+    from .train import DataProgress
+    from .train_progress import StepProgress
+
+    del place
+    with Progress("training", "steps", quiet=quiet) as display:
+
+        def log(figures: dict[str, float]) -> None:
+            rest = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "step")
+            display.line(f"step {int(figures['step'])}: {rest}")
+
+        train_policy(recipe.training(), progress=DataProgress(), log=log, callbacks=[StepProgress(display)])
+
+
+def evaluate(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
+    """What the policy answers to held-out prompts, before, along the way and after, and the report."""
+    from vlreward.data.writing import replacing
+
+    from .mpo_report import measure, report_of
+
+    gold, measured = recipe.held_out.gold(), []
+    for step, options in _policies(recipe):
+        folder = place / f"step-{step}"
+        folder.mkdir(exist_ok=True)
+        _sample(recipe.held_out, options, recipe.evaluation, folder, quiet=quiet)
+        sampled, rewards = folder / "sampled.jsonl", folder / "rewards.jsonl"
+        _score(recipe, recipe.held_out, sampled, rewards, quiet=quiet)
+        measured.append(measure(step, options.policy, sampled, rewards, gold))
+    said = json.loads((recipe.place("pairs") / PAIRS).read_text(encoding="utf-8"))
+    report = report_of(measured, pairs=said, training=_trained(recipe), recipe=recipe)
+    with replacing(place / REPORT) as part:
+        part.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _policy(recipe: LoopRecipe, policy: str, revision: str | None = None) -> policy_options.PolicyOptions:
+    return policy_options.PolicyOptions(
+        policy=policy, revision=revision, min_pixels=recipe.min_pixels, max_pixels=recipe.max_pixels
+    )
+
+
+def _folder(recipe: LoopRecipe) -> Path:
+    from vlreward.policy.loop import TRAINED
+
+    return recipe.place("train") / f"stage-1-{TRAINED}"
+
+
+def _trained(recipe: LoopRecipe) -> dict[str, Any]:
+    """What the stage of training came to."""
+    from vlreward.train.run import FIGURES
+    from vlreward.train.saving import MODEL
+
+    found: dict[str, Any] = json.loads((_folder(recipe) / MODEL / FIGURES).read_text(encoding="utf-8"))
+    return found
+
+
+def _policies(recipe: LoopRecipe) -> Iterator[tuple[int, policy_options.PolicyOptions]]:
+    """The policy as it was, at each checkpoint that holds a whole model, and finished, with their steps."""
+    from vlreward.train.saving import MODEL, checkpoints
+
+    last = int(_trained(recipe)["steps"])
+    yield 0, _policy(recipe, recipe.policy, recipe.revision)
+    for path in checkpoints(_folder(recipe)):
+        step = int(path.name.rpartition("-")[2])
+        if step < last and (path / MODEL).is_dir():
+            yield step, _policy(recipe, str(path / MODEL))
+    yield last, _policy(recipe, str(_folder(recipe) / MODEL))
+
+
+def _sample(
+    prompts: Prompts, options: policy_options.PolicyOptions, settings: SamplingSettings, place: Path, *, quiet: bool
+) -> None:
+    """Answers to prompts, in ``sampled.jsonl``."""
+    from .progress import Progress
+    from .sample import sampling_run
+
+    source = _prompts_file(prompts, place / "prompts.jsonl")
+    run = sampling_run(source, place / "sampled.jsonl", options, settings)
+    with Progress("sampling", "prompts", quiet=quiet) as progress:
+        run.run(progress)
+
+
+def _prompts_file(prompts: Prompts, path: Path) -> Path:
+    """The prompts as a file; those of a world are written to ``path``."""
+    from vlreward.data.writing import write_groups
+    from vlreward.types import Group
+
+    if prompts.path is not None:
+        return Path(prompts.path)
+    if not path.is_file():  # it appears when it is complete
+        world, data = prompts.in_words().make(), prompts.in_words()
+        items = world.items(data.items, data.start)
+        write_groups(path, (Group(item.messages, [""], id=item.id, task=item.task) for item in items))
+    return path
+
+
+def _score(recipe: LoopRecipe, prompts: Prompts, sampled: Path, output: Path, *, quiet: bool) -> None:
+    """The rewards of answers, as ``vlreward score`` writes them."""
+    from vlreward.data.groups import scan_groups
+
+    from .file_run import FileRun
+    from .fingerprint import asked_of_model, versions
+    from .progress import Progress
+
+    options = ModelOptions(model=recipe.reward, revision=recipe.reward_revision)
+    control = _control(recipe, prompts)
+    run = FileRun(
+        source=sampled,
+        output=output,
+        config={
+            "verb": "score",
+            **({"control": recipe.reward, "seed": recipe.seed} if control else asked_of_model(options)),
+            "versions": versions(),
+        },
+        about={"input": str(sampled), "model": recipe.reward},
+        read=lambda: scan_groups(sampled),
+        load=lambda: control or _Scoring(options),
+    )
+    with Progress(quiet=quiet) as progress:
+        run.run(progress)
+
+
+class _Scoring:
+    """A reward model, as `FileRun` wants it."""
+
+    def __init__(self, options: ModelOptions) -> None:
+        from .fingerprint import resolved_settings
+
+        self._model = loading.load_model(options)
+        self.resolved: Mapping[str, Any] = resolved_settings(self._model)
+
+    def rows(self, groups: Sequence[Group]) -> list[Row]:
+        from .score import rows
+
+        return rows(self._model, groups)
+
+
+class _Control:
+    """Rewards without a reward model."""
+
+    resolved: Mapping[str, Any] = {}
+
+    def __init__(self, rewards: Callable[[Group], list[float]]) -> None:
+        self._rewards = rewards
+
+    def rows(self, groups: Sequence[Group]) -> list[Row]:
+        return [{"id": group.id, "rewards": self._rewards(group)} for group in groups]
+
+
+def _control(recipe: LoopRecipe, prompts: Prompts) -> Model | None:
+    """What stands in place of a reward model, None where there is one."""
+    if recipe.reward == "oracle":
+        gold = prompts.gold()
+        assert gold is not None
+        return _Control(lambda group: _truth(gold, group))
+    if recipe.reward == "random":
+        return _Control(lambda group: [_chance(recipe.seed, group, i) for i in range(len(group))])
+    return None
+
+
+def _truth(gold: Gold, group: Group) -> list[float]:
+    right = gold.right(group)
+    return [0.0] * len(group) if right is None else [float(value) for value in right]
+
+
+def _chance(seed: int, group: Group, number: int) -> float:
+    """Between 0 and 1, the same for equal answers."""
+    from vlreward.data.content import text_of
+
+    said = f"{seed} {group.id} {text_of(group.responses[number])}"
+    return int.from_bytes(hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=6).digest()) / 2**48
+
+
+def settings_of(recipe: LoopRecipe) -> dict[str, Any]:
+    """What a report says of its recipe."""
+    names = ("policy", "revision", "reward", "reward_revision", "correctness", "seed")
+    said = {name: getattr(recipe, name) for name in names}
+    return said | {"objective": asdict(recipe.training().stages[0].objective)}

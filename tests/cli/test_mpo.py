@@ -1,0 +1,130 @@
+"""The loop on random models in a small world: every stage, going on after a stop, and the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vlreward.cli import main, mpo_stages
+from vlreward.cli.mpo import STAGES
+from vlreward.cli.mpo_report import Measured, _gain, _warnings
+
+Loop = Callable[..., tuple[int, str, str]]
+FAMILIES = ["counting", "relations"]
+
+
+@pytest.fixture
+def loop(checkpoint: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Loop:
+    """Runs a loop over six questions; the exit code, standard output and stderr."""
+    content: dict[str, Any] = {
+        "policy": str(checkpoint(form="none")),
+        "reward": str(checkpoint()),
+        "prompts": {"world": {"items": 6, "families": FAMILIES, "size": 56}},
+        "held_out": {"world": {"items": 3, "split": "heldout", "families": FAMILIES, "size": 56}},
+        "sampling": {"answers": 3, "max_tokens": 4},
+        "evaluation": {"answers": 1, "temperature": 0.0, "max_tokens": 4},
+        "train": {
+            "batch": 2,
+            "pack_tokens": 400,
+            "max_steps": 2,
+            "max_length": 400,
+            "optimizer": {"learning_rate": 1e-3, "warmup": 0.0},
+        },
+        "trainer": {"use_cpu": True, "logging_steps": 1, "save_steps": 1, "disable_tqdm": True},
+    }
+
+    def run(*options: str, output: str = "out", **changes: Any) -> tuple[int, str, str]:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(content | {"output": str(tmp_path / output)} | changes))
+        code = main(["mpo", str(path), "-q", *options])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_whole_loop_and_going_on(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Stopped before training, as by a person.
+    real = mpo_stages.train
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    # Answers cut off at the limit are never chosen, and random models rarely end: here they may be.
+    monkeypatch.setattr("vlreward.policy.prompts.unfinished_responses", lambda row: frozenset())
+    monkeypatch.setattr(mpo_stages, "train", stop)
+    assert loop()[0] == 130
+    monkeypatch.setattr(mpo_stages, "train", real)
+    assert json.loads(loop("--dry-run")[1]) == {"done": list(STAGES[:3]), "to_do": list(STAGES[3:])}
+    before = (tmp_path / "out/1-sample/sampled.jsonl").read_bytes()
+    code, out, error = loop()
+    assert code == 0, error
+    assert (tmp_path / "out/1-sample/sampled.jsonl").read_bytes() == before
+    report = json.loads(out)
+    assert report == json.loads((tmp_path / "out/report.json").read_text())
+    assert [figures["step"] for figures in report["over_training"]] == [0, 1, 2]
+    assert report["pairs"]["groups"] == 6
+    assert report["pairs"]["by_key"] == 0
+    assert report["training"]["steps"] == 2
+    assert report["before"]["with_key"] == 3
+    assert report["gain"]["reward"] == pytest.approx(report["after"]["reward"] - report["before"]["reward"])
+    assert json.loads(loop()[1]) == report
+    code, _, error = loop("--set", "seed=1")
+    assert code == 2
+    assert "begun with seed 0, now 1; name another output, or remove it" in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reward", ["random", "oracle"])
+def test_controls_need_no_reward_model(loop: Loop, tmp_path: Path, reward: str) -> None:
+    for stage in ("sample", "score"):
+        assert loop("--stage", stage, reward=reward)[0] == 0
+    rows = [json.loads(line) for line in (tmp_path / "out/2-score/rewards.jsonl").read_text().splitlines()]
+    assert len(rows) == 6
+    values = {value for row in rows for value in row["rewards"]}
+    assert values <= {0.0, 1.0} if reward == "oracle" else len(values) > 6
+
+
+def test_stages_come_one_after_the_other(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _, error = loop("--stage", "train")
+    assert code == 2
+    assert "--stage train: sample, score, pairs not done yet; run without --stage" in error
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "several processes are for --stage train alone" in loop()[2]
+
+
+def test_a_recipe_that_does_not_fit_leaves_nothing(loop: Loop, tmp_path: Path) -> None:
+    code, _, error = loop("--set", "sampling.answers=1")
+    assert code == 2
+    assert "pairs are made of different answers" in error
+    assert loop("--dry-run")[0] == 0
+    assert not (tmp_path / "out").exists()
+
+
+def measured(step: int, reward: float, right: list[float]) -> Measured:
+    return Measured(
+        step=step,
+        policy="p",
+        rewards=[reward] * len(right),
+        lengths=[10.0 + step] * len(right),
+        unfinished=0.0,
+        right=dict(enumerate(right)),
+    )
+
+
+def test_a_reward_that_parts_from_the_truth_is_said() -> None:
+    course = [measured(0, 0.0, [0, 1, 0, 0]), measured(5, 1.0, [1, 1, 1, 0]), measured(9, 2.0, [1, 1, 0, 0])]
+    curve = [item.figures() for item in course]
+    (warning,) = _warnings(curve)
+    assert warning.startswith("from step 5 to 9 the reward rose by 1.000 and 25.0% fewer answers are right")
+    gain = _gain(course[0], course[-1])
+    assert gain["accuracy"] == 0.25
+    assert gain["accuracy_interval"][0] <= 0.25 <= gain["accuracy_interval"][1]
+    assert gain["length"] == 9
+    assert curve[0]["accuracy_interval"][0] < 0.25 < curve[0]["accuracy_interval"][1]

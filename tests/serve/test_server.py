@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -22,10 +23,17 @@ import uvicorn
 from tests.fakes import fake_reward
 from vlreward import Group, LocalEngine, RewardModel
 from vlreward.cli import main
+from vlreward.cli import serve as cli_serve
+from vlreward.cli.parser import build_parser
+from vlreward.engines.shaped import Shaping
+from vlreward.errors import CheckpointError
+from vlreward.serve import run
 from vlreward.serve.app import ServerOptions, create_app, over_worker
 from vlreward.serve.batching import Batcher, BatchLimits
+from vlreward.serve.model_factory import ModelFactory
 from vlreward.serve.run import listen
 
+from .backends import FakeBackend
 from .engines import FaultyFactory
 from .pictures import data_uri, png
 from .test_worker import is_alive, process_of, wait_until
@@ -260,6 +268,41 @@ def test_strangers_need_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     for host in ("0.0.0.0", "::", "192.168.1.1", "example.com"):
         assert main(["serve", "--model", str(tmp_path), "--host", host, "--port", "0"]) == 2
         assert "name a file of keys with --api-keys" in capsys.readouterr().err
+
+
+def test_rewards_are_shaped_where_the_command_line_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def options(*argv: str) -> ServerOptions:
+        return cli_serve._server_options(build_parser()[0].parse_args(["serve", *argv]), "m")
+
+    for source in (["--model", "m"], ["--backend", "http://far"]):
+        plain, shaped = options(*source), options(*source, "--normalise", "--clip", "3", "--squash", "tanh")
+        assert (plain.shaping, plain.normalise) == (Shaping(), False)
+        assert (shaped.shaping, shaped.normalise) == (Shaping(clip=3.0, squash="tanh"), True)
+    assert main(["serve", "--backend", "http://far", "--normalise"]) == 2
+    assert "name the calibration.json of its model with --calibration" in capsys.readouterr().err
+    monkeypatch.setattr(RewardModel, "from_pretrained", lambda path: SimpleNamespace(calibration=None))
+    with pytest.raises(CheckpointError, match=r"^m: no calibration\.json to normalise rewards by; make one with"):
+        ModelFactory(path="m", normalise=True)()
+
+
+def test_headers_are_read_by_what_bounds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[object] = []
+
+    class Server:
+        failure = None
+
+        def __init__(self, config: uvicorn.Config, *_: object) -> None:
+            found.append(config.http)
+
+        def run(self, sockets: object) -> None:
+            pass
+
+    monkeypatch.setattr(run, "_Server", Server)
+    app = create_app(ServerOptions(model="m"), lambda metrics: FakeBackend())
+    run.serve(app, listen("127.0.0.1", 0), drain_seconds=1.0)
+    assert found == ["h11"]
 
 
 def test_a_port_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

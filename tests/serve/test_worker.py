@@ -117,9 +117,12 @@ def test_a_process_that_is_stuck_is_ended() -> None:
 def test_a_model_that_cannot_be_loaded_is_tried_again(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(BrokenFactory(str(tmp_path / "mended"))) as worker:
+            told: list[object] = []
+            worker.on_failure = lambda: told.append(worker.failure)
             with pytest.raises(CheckpointError, match="no reward head"):
                 await worker.wait_tried()
             assert not worker.ready
+            assert told == [worker.failure]
             (tmp_path / "mended").touch()
             await worker.wait_ready()
             assert worker.failure is None

@@ -89,6 +89,9 @@ def test_missing_files_are_said_before_any_work(read: Callable[..., LoopRecipe],
     with pytest.raises(ConfigError, match=r"policy: \./no: no such folder"):
         read("policy=./no").check_files()
     path = tmp_path / "prompts.jsonl"
+    path.write_text('{"messages": "Q"}\n{"mesages": "Q"}\n')
+    with pytest.raises(InputError, match=r"prompts\.jsonl:2: unknown key 'mesages'"):
+        read(held_out={"path": str(path)}).check_files()
     path.write_text('{"messages": "Q"}\n')
     with pytest.raises(InputError, match="no row has an 'answer'"):
         read(prompts={"path": str(path), "keys": True}).check_files()

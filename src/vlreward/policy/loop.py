@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from vlreward.errors import ConfigError
+from vlreward.errors import ConfigError, InputError
 from vlreward.train.config import build, plain, positive
 from vlreward.train.recipe import read_recipe_as
 from vlreward.train.worlds import WorldData
@@ -15,7 +15,7 @@ from vlreward.train.worlds import WorldData
 from .answers import exact_match, math_match
 from .gold import Gold, KeyGold, WorldGold, families_in_words
 from .pairs import PairSettings
-from .prompts import read_answer_keys
+from .prompts import read_answer_keys, scan_prompts
 from .recipe import PolicyRecipe
 from .sampling import SamplingSettings
 
@@ -75,13 +75,20 @@ class Prompts:
         return KeyGold(read_answer_keys(self.path), math_match if self.match == "math" else exact_match)
 
     def check(self, where: str) -> None:
-        """See that the file is there.
+        """See that the file is there and every row can be read: what is asked last is not to fail last.
 
         Raises:
-            ConfigError: it is not.
+            ConfigError: it is not there.
+            InputError: a row cannot be read, or no row names a right answer, and they are asked for.
         """
-        if self.path is not None and not Path(self.path).is_file():
+        if self.path is None:
+            return
+        if not Path(self.path).is_file():
             raise ConfigError(f"{where}: {self.path}: no such file")
+        for row in scan_prompts(self.path):
+            if isinstance(row.content, InputError):
+                raise row.content
+        self.gold()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,12 +204,10 @@ class LoopRecipe:
 
         Raises:
             ConfigError: a file or folder is not.
-            InputError: a file of prompts has no right answers, and they are asked for.
+            InputError: a row of the prompts cannot be read, or right answers are asked for and there are none.
         """
         self.prompts.check("prompts")
         self.held_out.check("held_out")
-        for prompts in (self.prompts, self.held_out):
-            prompts.gold()
         for name, model in (("policy", self.policy), ("reward", self.reward)):
             local = model.startswith((".", "/", "~")) or model.count("/") > 1
             if local and not Path(model).expanduser().is_dir():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -183,7 +185,7 @@ def test_a_process_without_a_listener_is_not_left_behind(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError, match="new thread"):
-        _Process(b"", lambda message: None)
+        _Process(pickle.dumps(functools.partial(time.sleep, 60)), lambda message: None)  # it loads for long
     children = [child for child in multiprocessing.active_children() if child.name == "vlreward-worker"]
     for child in children:
         child.join(10)

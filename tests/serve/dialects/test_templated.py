@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vlreward.errors import InputError
+from vlreward.serve.dialects import templated
 from vlreward.serve.dialects.templated import group_of, media_ids, picture_source
 from vlreward.types import Group, Message, Text
 
@@ -129,3 +133,44 @@ def test_text_comes_back_as_the_messages_that_made_it(turns: list[tuple[str, str
     before, after = plain(group_of(chatml(*turns, ("assistant", answer)), None, [], "q"))
     assert before == turns
     assert after == [("assistant", answer)]
+
+
+_TURN = re.compile(
+    r"<\|im_start\|>(system|user|assistant|tool)\n((?:(?!<\|im_start\|>).)*?)(<\|im_end\|>\s*|\Z)", re.DOTALL
+)
+
+
+def slow_turns(text: str) -> list[tuple[str, str, bool]] | None:
+    turns: list[tuple[str, str, bool]] = []
+    at = 0
+    while at < len(text) or not turns:
+        found = _TURN.match(text, at)
+        if found is None:
+            return None
+        turns.append((found[1], found[2], found[3].startswith("<|im_end|>")))
+        at = found.end()
+    return turns
+
+
+@given(st.lists(st.sampled_from(["<|im_start|>", "<|im_start|>user\n", "<|im_end|>", "assistant\n", " \n", "x"])))
+def test_turns_are_those_of_one_expression(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    turns = templated._turns(text)
+    assert (turns and [(t.message.role, t.message.content, t.closed) for t in turns]) == slow_turns(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n" + "a" * 2_000_000,
+        "<|im_start|>assistant\n<|vision_start|>" + "<|image_pad|>" * 150_000,
+    ],
+)
+def test_a_long_text_takes_little_more_memory_than_its_own(text: str) -> None:
+    tracemalloc.start()
+    try:
+        templated.group_of(text, None, [], "query[0]")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 5 * len(text)

@@ -22,11 +22,11 @@ from vlreward.data.sources import is_uri
 from vlreward.errors import InputError
 from vlreward.types import Group, Image, Message, Part, Text, Video
 
-_CLOSE, _PAD = "<|im_end|>", "<|endoftext|>"
-_TURN = re.compile(
-    r"<\|im_start\|>(system|user|assistant|tool)\n((?:(?!<\|im_start\|>).)*?)(<\|im_end\|>\s*|\Z)", re.DOTALL
-)
-_PLACEHOLDER = re.compile(r"<\|vision_start\|>(?:((?:<\|image_pad\|>)+)|(?:<\|video_pad\|>)+)<\|vision_end\|>")
+_OPEN, _CLOSE, _PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+_ROLE = re.compile(r"<\|im_start\|>(system|user|assistant|tool)\n")
+_SPACE = re.compile(r"\s*")
+# Possessive: a repetition that could be gone back on takes memory for each step, and a text may have millions.
+_PLACEHOLDER = re.compile(r"<\|vision_start\|>(?:((?:<\|image_pad\|>)++)|(?:<\|video_pad\|>)++)<\|vision_end\|>")
 _MEDIA_ID = re.compile(r"media:[0-9a-f]{64}")
 
 
@@ -67,11 +67,16 @@ def _turns(text: str) -> list[_Turn] | None:
     turns: list[_Turn] = []
     at = 0
     while at < len(text) or not turns:
-        found = _TURN.match(text, at)
-        if found is None:
+        role = _ROLE.match(text, at)
+        if role is None:
             return None
-        turns.append(_Turn(Message(found[1], found[2]), found[3].startswith(_CLOSE)))
-        at = found.end()
+        begin, close = role.end(), text.find(_CLOSE, role.end())
+        end = len(text) if close < 0 else close
+        if text.find(_OPEN, begin, end) >= 0:
+            return None
+        turns.append(_Turn(Message(role[1], text[begin:end]), close >= 0))
+        space = None if close < 0 else _SPACE.match(text, close + len(_CLOSE))
+        at = space.end() if space else end
     return turns
 
 

@@ -12,7 +12,9 @@ import yaml
 
 from vlreward.cli import main, mpo_stages
 from vlreward.cli.mpo import STAGES
+from vlreward.cli.mpo_page import page
 from vlreward.cli.mpo_report import Measured, _gain, _warnings
+from vlreward.policy.gold import KeyGold
 
 Loop = Callable[..., tuple[int, str, str]]
 FAMILIES = ["counting", "relations"]
@@ -74,6 +76,10 @@ def test_the_whole_loop_and_going_on(loop: Loop, tmp_path: Path, monkeypatch: py
     assert report["training"]["steps"] == 2
     assert report["before"]["with_key"] == 3
     assert report["gain"]["reward"] == pytest.approx(report["after"]["reward"] - report["before"]["reward"])
+    html = (tmp_path / "out/report.html").read_text()
+    assert html.count('<div class="case">') == 3
+    assert html.count("data:image/png;base64,") == 3
+    assert html.count('class="point"') == 3
     assert json.loads(loop()[1]) == report
     code, _, error = loop("--set", "seed=1")
     assert code == 2
@@ -128,3 +134,31 @@ def test_a_reward_that_parts_from_the_truth_is_said() -> None:
     assert gain["accuracy_interval"][0] <= 0.25 <= gain["accuracy_interval"][1]
     assert gain["length"] == 9
     assert curve[0]["accuracy_interval"][0] < 0.25 < curve[0]["accuracy_interval"][1]
+
+
+def test_the_page_says_what_was_found_and_escapes_what_was_said(tmp_path: Path) -> None:
+    curve = [measured(0, 0.0, [0, 1]).figures(), measured(5, 1.0, [1, 1]).figures()]
+    pairs = {"groups": 9, "pairs": 4, "by_key": 0, "dropped": {"all answers the same": 5}, "left_out": {}}
+    for name, answer in (("before", "<b>5</b>"), ("after", "4")):
+        (tmp_path / name).mkdir()
+        row = {"id": "q", "messages": "What is 2 + 2 & why?", "responses": [answer]}
+        (tmp_path / name / "sampled.jsonl").write_text(json.dumps(row) + "\n")
+        (tmp_path / name / "rewards.jsonl").write_text('{"id": "q", "rewards": [0.5]}\n')
+    report = {
+        "recipe": {"policy": "<p>", "reward": "r"},
+        "warnings": ["they part"],
+        "before": curve[0],
+        "after": curve[1],
+        "over_training": curve,
+        "pairs": pairs,
+    }
+    html = page(report, tmp_path / "before", tmp_path / "after", KeyGold({"q": "4"}))
+    assert "&lt;b&gt;5&lt;/b&gt;" in html
+    assert "<b>" not in html
+    assert "before: reward +0.500, ✕ wrong" in html
+    assert "after: reward +0.500, ✓ right" in html
+    assert "prompts without a pair: all answers the same" in html
+    assert '<p class="missing">they part</p>' in html
+    unknown = [point | {"accuracy": None, "accuracy_interval": None} for point in curve]
+    changed = report | {"over_training": unknown, "before": unknown[0], "after": unknown[1]}
+    assert "wrong" not in page(changed, tmp_path / "before", tmp_path / "after", None).split("</style>")[1]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NAME = "mpo"
 STAGES = ("sample", "score", "pairs", "train", "evaluate")
 """As in `vlreward.policy.loop`, which is imported late."""
-_RECIPE, _MARKER, _REPORT = "loop.json", "complete.json", "report.json"
+_RECIPE, _MARKER, _REPORT, _PAGE = "loop.json", "complete.json", "report.json", "report.html"
 
 
 def add(verbs: Any) -> None:
@@ -133,7 +133,8 @@ def _run_stage(recipe: LoopRecipe, stage: str, fingerprint: str, *, quiet: bool)
     step: Callable[..., None] = getattr(mpo_stages, stage)
     step(recipe, place, quiet=quiet or not _is_main())
     if stage == "evaluate":
-        shutil.copyfile(place / _REPORT, Path(recipe.output) / _REPORT)
+        for name in (_REPORT, _PAGE):
+            shutil.copyfile(place / name, Path(recipe.output) / name)
     if _is_main():
         with replacing(place / _MARKER) as part:
             part.write_text(json.dumps({"recipe": fingerprint}) + "\n", encoding="utf-8")

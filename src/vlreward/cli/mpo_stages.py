@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .compute import Model, Row
 
-PAIRS, REPORT = "pairs.json", "report.json"
+PAIRS, REPORT, PAGE = "pairs.json", "report.json", "report.html"
 
 
 def sample(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
@@ -75,6 +75,7 @@ def evaluate(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
     """What the policy answers to held-out prompts, before, along the way and after, and the report."""
     from vlreward.data.writing import replacing
 
+    from .mpo_page import page
     from .mpo_report import measure, report_of
 
     gold, measured = recipe.held_out.gold(), []
@@ -89,6 +90,9 @@ def evaluate(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
     report = report_of(measured, pairs=said, training=_trained(recipe), recipe=recipe)
     with replacing(place / REPORT) as part:
         part.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    ends = (place / f"step-{measured[0].step}", place / f"step-{measured[-1].step}")
+    with replacing(place / PAGE) as part:
+        part.write_text(page(report, *ends, gold), encoding="utf-8")
 
 
 def _policy(recipe: LoopRecipe, policy: str, revision: str | None = None) -> policy_options.PolicyOptions:

@@ -16,7 +16,9 @@ from vlreward import Group
 from vlreward.engines.shaped import Shaping, Squash
 from vlreward.errors import EngineError, LengthError, ScoreError
 from vlreward.model.calibration import RewardScale, bradley_terry
+from vlreward.serve import native
 from vlreward.serve.app import ServerOptions, create_app
+from vlreward.serve.limits import RequestLimits
 from vlreward.serve.refusals import Refusal
 
 from .backends import FakeBackend, media_bytes
@@ -93,6 +95,27 @@ def test_trace_scores_the_answer_up_to_each_sentence(client: TestClient, backend
     assert media_bytes([group]) == [RED]
     for wrong in ([], messages[:1], [{"role": "assistant", "content": []}], "Q", None, [3]):
         assert client.post("/v1/trace", json={"messages": wrong}).status_code in (400, 422)
+
+
+def test_a_trace_is_of_bounded_length(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    message = native.Message
+    monkeypatch.setattr(native, "Message", lambda role, text: made.append(text) or message(role, text))
+    limits = RequestLimits(max_text=100, max_responses=10, max_total_text=300)
+    with TestClient(create_app(ServerOptions(model="fake", requests=limits), lambda metrics: backend)) as client:
+        for answer in ("a" * 101, "A. " * 11, f"{'a' * 60}. " + "A. " * 6):
+            refused = client.post("/v1/trace", json={"messages": [*Q, {"role": "assistant", "content": answer}]})
+            assert (refused.status_code, refused.json()["error"]["where"]) == (413, "messages"), answer
+            assert not made
+        trace = client.post("/v1/trace", json={"messages": [*Q, {"role": "assistant", "content": "A. " * 10}]})
+        assert (trace.status_code, len(trace.json()["points"])) == (200, 10)
+
+
+def test_stops_that_would_take_for_ever_are_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "sentence_ends", lambda text: pytest.fail("it was looked for sentences"))
+    for answer in ("." * 900_000 + "x", "a.a" * 300_000, "\n \n" * 200_000):
+        refused = client.post("/v1/trace", json={"messages": [*Q, {"role": "assistant", "content": answer}]})
+        assert (refused.status_code, refused.json()["error"]["where"]) == (413, "messages")
 
 
 def test_multipart_carries_raw_bytes(client: TestClient, backend: FakeBackend) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -42,6 +43,9 @@ REQUEST_PART = "request"
 PART_SCHEME = "part:"
 """Starts a source that is another part of the same request."""
 _MOST_PARTS = 2048
+_STOPS = re.compile(r"[.!?…。！？]++|\n")
+_MOST_STOPS = 256
+"""In a row."""
 _VLLM_FIELDS = frozenset(("queries", "documents", "text_1", "text_2", "data_1", "data_2"))
 """Its clients post to the same path."""
 
@@ -104,7 +108,7 @@ def router(desk: Desk, limits: RequestLimits) -> APIRouter:
     @api.post("/trace", summary="The reward after each sentence", openapi_extra=body_of(TraceRequest))
     async def trace(request: Request) -> TraceResponse:
         body, parts = await _read(request, TraceRequest, limits)
-        group, answer, ends = await asyncio.to_thread(_cuts, body, parts)
+        group, answer, ends = await asyncio.to_thread(_cuts, body, parts, limits)
         rewards = (await ask(request, [group]))[0].rewards
         starts = [0, *ends[:-1]]
         points = [
@@ -208,14 +212,24 @@ def _parse(text: bytes, model: type[Body]) -> Body:
     return model.model_validate(value)
 
 
-def _cuts(body: TraceRequest, parts: Parts) -> tuple[Group, str, list[int]]:
+def _cuts(body: TraceRequest, parts: Parts, limits: RequestLimits) -> tuple[Group, str, list[int]]:
     """The answer cut after each sentence, as a group; the answer, and where the cuts are."""
+    where = "messages"
     messages = parse_messages(body.messages)
     if not messages or messages[-1].role != "assistant":
-        raise Refusal("bad_request", "the last message must be an assistant's, the answer", where="messages")
+        raise Refusal("bad_request", "the last message must be an assistant's, the answer", where=where)
     answer = messages[-1].content
     if not isinstance(answer, str):
         raise UnsupportedError("trace cuts an answer that is plain text; this one has parts")
+    # Before the cuts are made, which together are far longer than the answer.
+    if len(answer) > limits.max_text:
+        raise Refusal("too_large", f"an answer of {len(answer):,} characters; at most {limits.max_text:,}", where=where)
+    # Finding sentences takes time by the square of how many stops there are, and of how many stand in a row.
+    stops = [len(found[0]) for found in _STOPS.finditer(answer)]
+    if len(stops) > limits.max_responses or max(stops, default=0) > _MOST_STOPS:
+        raise Refusal("too_large", "an answer of too many stops and line breaks to be traced", where=where)
     ends = sentence_ends(answer)
+    if len(ends) > limits.max_responses or sum(ends) > limits.max_total_text:
+        raise Refusal("too_large", f"an answer of {len(ends):,} sentences is too long to be traced", where=where)
     cuts = [(Message("assistant", answer[:end]),) for end in ends]
-    return _filled(Group(messages[:-1], cuts, where="messages"), parts, "messages"), answer, ends
+    return _filled(Group(messages[:-1], cuts, where=where), parts, where), answer, ends

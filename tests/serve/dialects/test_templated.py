@@ -174,3 +174,15 @@ def test_a_long_text_takes_little_more_memory_than_its_own(text: str) -> None:
     finally:
         tracemalloc.stop()
     assert most < 5 * len(text)
+
+
+@pytest.mark.parametrize(("piece", "media"), [(VISION, []), (VISION, IDS), ("<image>", IDS)])
+def test_what_nobody_can_fill_is_counted_before_it_is_made(
+    piece: str, media: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    for name in ("_split_placeholders", "split_marks"):
+        monkeypatch.setattr(templated, name, lambda *arguments: made.append(arguments))
+    with pytest.raises(InputError, match=rf"{len(media)} pictures or videos but 5 placeholders"):
+        group_of(chatml(("user", piece * 5), ("assistant", "A.")), None, media, "query[0]")
+    assert not made

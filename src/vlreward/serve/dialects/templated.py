@@ -13,7 +13,7 @@ has visual tokens; both are read as one picture.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ _ROLE = re.compile(r"<\|im_start\|>(system|user|assistant|tool)\n")
 _SPACE = re.compile(r"\s*")
 # Possessive: a repetition that could be gone back on takes memory for each step, and a text may have millions.
 _PLACEHOLDER = re.compile(r"<\|vision_start\|>(?:((?:<\|image_pad\|>)++)|(?:<\|video_pad\|>)++)<\|vision_end\|>")
+_MARK = re.compile(r"<(?:image|video|audio)>")
 _MEDIA_ID = re.compile(r"media:[0-9a-f]{64}")
 
 
@@ -117,11 +118,18 @@ def _unclosed(answer: str) -> str:
 
 def _fill(messages: Sequence[Message], response: Sequence[Message], media: Sequence[str], where: str) -> list[Message]:
     """The conversation with placeholders as parts, and the media in them."""
-    conversation = [Message(m.role, _split_placeholders(str(m.content))) for m in (*messages, *response)]
-    if media and not any(_open_parts(conversation)):
-        marked = [Message(m.role, split_marks(str(m.content), where)) for m in messages]
-        conversation[: len(messages)] = marked if any(_open_parts(marked)) else _in_front(messages, len(media), where)
-    count = sum(1 for _ in _open_parts(conversation))
+    conversation = [*messages, *response]
+    # Counted before there is a part for each: a text of some megabytes may hold a million.
+    count = _count(conversation, _PLACEHOLDER)
+    if count == len(media):
+        conversation = [Message(m.role, _split_placeholders(str(m.content))) for m in conversation]
+    elif count == 0:
+        count = _count(messages, _MARK)
+        if count == len(media):
+            conversation[: len(messages)] = [Message(m.role, split_marks(str(m.content), where)) for m in messages]
+        elif count == 0:
+            count = len(media)
+            conversation[: len(messages)] = _in_front(messages, count, where)
     if count != len(media):
         raise InputError(
             f"{where}: {len(media)} pictures or videos but {count} placeholders in the text; send one for each, "
@@ -150,8 +158,8 @@ def _split_placeholders(text: str) -> str | tuple[Part, ...]:
     return (*parts, Text(text=text[at:])) if at < len(text) else tuple(parts)
 
 
-def _open_parts(messages: Sequence[Message]) -> Iterator[Part]:
-    return (part for message in messages for part in message.parts if not isinstance(part, Text))
+def _count(messages: Sequence[Message], form: re.Pattern[str]) -> int:
+    return sum(1 for message in messages for _ in form.finditer(str(message.content)))
 
 
 def _in_front(messages: Sequence[Message], count: int, where: str) -> list[Message]:

@@ -3,7 +3,7 @@
 They are lessons, no tasks: an answer about a picture says one or two things of it in one of many ways, and a model that
 has seen nothing yet learns the words of such answers long before it learns to look. Here every word but the commas is
 decided by the picture, pictures of a single thing are among them, and so are signs with any letters and charts of any
-size that is not held out: with the few hundred words and three sizes that tasks have, looks are learned by heart.
+size that is not held out, their bars anywhere: the words and the three sizes that tasks have are learned by heart.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .combinations import COLOURS, LESSON_CHARTS, Split
 from .scenes import (
     BIG,
     CHART_TOP,
+    CHART_WIDTH,
     SMALL,
     STREET_PLACES,
     UNITS,
@@ -38,6 +39,8 @@ from .words import LETTERS, WORDS, is_heldout_group
 T = TypeVar("T")
 
 QUESTION = "name everything, in order."
+_LEAST_PITCH = 10
+"""From one bar to the next, in units."""
 _ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
 
 
@@ -59,8 +62,7 @@ def inventory(chance: Chance, scene: Scene, split: Split) -> tuple[Scene, str]:
     elif isinstance(scene, Sign) and split == "train" and chance.coin(0.75):
         scene = replace(scene, word=_letters(chance))
     elif isinstance(scene, Chart) and split == "train":
-        colours = chance.sample(COLOURS, chance.choice(LESSON_CHARTS))
-        scene = replace(scene, bars=tuple(Bar(colour, chance.whole(1, CHART_TOP)) for colour in colours))
+        scene = _chart(chance, scene)
     return scene, ", ".join(_named(scene)) + "."
 
 
@@ -75,6 +77,14 @@ def _letters(chance: Chance) -> str:
         letters = "".join(chance.choice(LETTERS) for _ in range(chance.whole(1, 5)))
         if len(letters) < 3 or not (is_heldout_group(letters) or letters in WORDS["heldout"]):
             return letters
+
+
+def _chart(chance: Chance, chart: Chart) -> Chart:
+    """Other bars, closer together or not, anywhere on the axis."""
+    colours = chance.sample(COLOURS, chance.choice(LESSON_CHARTS))
+    bars = tuple(Bar(colour, chance.whole(1, CHART_TOP)) for colour in colours)
+    room = chance.whole(_LEAST_PITCH * len(bars), CHART_WIDTH)
+    return replace(chart, bars=bars, room=room, start=chance.whole(0, CHART_WIDTH - room))
 
 
 def _named(scene: Scene) -> list[str]:

@@ -48,6 +48,10 @@ class Sign:
     """How far below its usual place the word stands."""
 
 
+CHART_TOP = 6
+CHART_WIDTH = 80
+
+
 @dataclass(frozen=True)
 class Bar:
     """One bar of a chart."""
@@ -62,9 +66,10 @@ class Chart:
 
     ground: int
     bars: tuple[Bar, ...]
-
-
-CHART_TOP = 6
+    start: int = 0
+    """Where the bars begin, in units from the axis."""
+    room: int = CHART_WIDTH
+    """What they share, in units."""
 
 
 @dataclass(frozen=True)

@@ -60,11 +60,11 @@ def paint(scene: Chart, size: int) -> Image.Image:
     """Draw a chart."""
     unit = size / UNITS
     canvas = _axes(scene.ground, size).copy()
-    pitch = (_RIGHT - _LEFT - 2) / len(scene.bars)
+    pitch = scene.room / len(scene.bars)
     width = min(20.0, pitch * 0.72)
     bottom = round(_BASE * unit)
     for i, bar in enumerate(scene.bars):
-        middle = (_LEFT + 1 + pitch * (i + 0.5)) * unit
+        middle = (_LEFT + 1 + scene.start + pitch * (i + 0.5)) * unit
         top = round((_BASE - bar.value * _STEP) * unit)
         image = _bar(bar.colour, round(width * unit), bottom - top, unit)
         canvas.paste(image, (round(middle - image.width / 2), top), image)

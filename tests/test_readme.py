@@ -33,6 +33,8 @@ DOCUMENTS = (
     "docs/training.md",
     "docs/fine-tuning.md",
     "docs/benchmarks.md",
+    "docs/reports.md",
+    "docs/serving.md",
     "CONTRIBUTING.md",
 )
 

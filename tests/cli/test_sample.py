@@ -82,6 +82,7 @@ def test_rows_are_groups_with_the_unfinished_marked(
     groups = list(read_groups(tmp_path / "sampled.jsonl"))
     assert str(groups[3].messages[0].content) == "What is 3?"
     record = record_of(tmp_path / "sampled.jsonl")
+    assert record["responses"] == 60
     assert record["complete"]
     assert record["config"]["sampling"]["answers"] == 3
     sampler.prompts.clear()

@@ -83,5 +83,5 @@ def _rows(model: Model, groups: Sequence[Group]) -> list[Row]:
 
 
 def count_responses(row: Row) -> int:
-    """How many responses a row answers."""
-    return len(row.get("rewards") or row.get("traces") or ())
+    """How many responses a row is of."""
+    return len(row.get("rewards") or row.get("traces") or row.get("responses") or ())

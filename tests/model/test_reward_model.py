@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,13 @@ def test_sentences_cover_the_text_and_are_not_blank(value: str) -> None:
     if value.strip():
         pieces = [value[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         assert all(piece.strip() for piece in pieces)
+
+
+@pytest.mark.parametrize("value", ["." * 300_000, " \n" * 300_000 + "a", "a. " * 100_000, "a.a" * 100_000])
+def test_sentences_of_long_texts_are_found_in_no_time(value: str) -> None:
+    began = time.process_time()
+    sentence_ends(value)
+    assert time.process_time() - began < 2  # by the square of the length it would take minutes
 
 
 def test_progress_counts_groups(model: RewardModel) -> None:

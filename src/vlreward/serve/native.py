@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -43,8 +42,6 @@ REQUEST_PART = "request"
 PART_SCHEME = "part:"
 """Starts a source that is another part of the same request."""
 _MOST_PARTS = 2048
-_STOPS = re.compile(r"[.!?…。！？]++|\n")
-_MOST_STOPS = 256
 """In a row."""
 _VLLM_FIELDS = frozenset(("queries", "documents", "text_1", "text_2", "data_1", "data_2"))
 """Its clients post to the same path."""
@@ -224,10 +221,6 @@ def _cuts(body: TraceRequest, parts: Parts, limits: RequestLimits) -> tuple[Grou
     # Before the cuts are made, which together are far longer than the answer.
     if len(answer) > limits.max_text:
         raise Refusal("too_large", f"an answer of {len(answer):,} characters; at most {limits.max_text:,}", where=where)
-    # Finding sentences takes time by the square of how many stops there are, and of how many stand in a row.
-    stops = [len(found[0]) for found in _STOPS.finditer(answer)]
-    if len(stops) > limits.max_responses or max(stops, default=0) > _MOST_STOPS:
-        raise Refusal("too_large", "an answer of too many stops and line breaks to be traced", where=where)
     ends = sentence_ends(answer)
     if len(ends) > limits.max_responses or sum(ends) > limits.max_total_text:
         raise Refusal("too_large", f"an answer of {len(ends):,} sentences is too long to be traced", where=where)

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from vlreward.data.chat import chat_messages
 from vlreward.data.limits import MediaLimits
 from vlreward.data.sources import read_bytes
 from vlreward.data.targets import encoded, in_memory
 from vlreward.data.writing import source_text
 from vlreward.errors import ConfigError, EngineError, InputError, UnsupportedError, require
-from vlreward.types import Image, Message, Part, Text
+from vlreward.types import Image, Video
 
 from .sampling import Prompt, Sampled, SamplingSettings
 
@@ -96,7 +97,7 @@ class OpenAISampler:
     def _sampled(self, prompt: Prompt, settings: SamplingSettings) -> Sampled:
         body = {
             "model": self._model,
-            "messages": [_message(message, self._limits, prompt.name) for message in prompt.messages],
+            "messages": chat_messages(prompt.messages, lambda part: _data_uri(part, self._limits, prompt.name)),
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "max_tokens": settings.max_tokens,
@@ -171,15 +172,7 @@ def _choices(reply: Mapping[str, Any], where: str) -> list[tuple[str, bool]]:
     return answers
 
 
-def _message(message: Message, limits: MediaLimits, where: str) -> dict[str, Any]:
-    if isinstance(message.content, str):
-        return {"role": message.role, "content": message.content}
-    return {"role": message.role, "content": [_part(part, limits, where) for part in message.content]}
-
-
-def _part(part: Part, limits: MediaLimits, where: str) -> dict[str, Any]:
-    if isinstance(part, Text):
-        return {"type": "text", "text": part.text}
+def _data_uri(part: Image | Video, limits: MediaLimits, where: str) -> str:
     if not isinstance(part, Image):
         raise UnsupportedError(
             f"{where}: a video, which chat completions have no place for; sample with a local policy"
@@ -187,4 +180,4 @@ def _part(part: Part, limits: MediaLimits, where: str) -> dict[str, Any]:
     if part.source is None:
         raise InputError(f"{where}: a picture without a source")
     data = encoded(part.source, where) if in_memory(part.source) else read_bytes(part.source, limits, where)
-    return {"type": "image_url", "image_url": {"url": source_text(data, "image", None, where)}}
+    return source_text(data, "image", None, where)

@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import httpx
 
+from vlreward.data.chat import chat_messages
 from vlreward.data.limits import DEFAULT_LIMITS
 from vlreward.data.sources import read_bytes
 from vlreward.data.writing import media_type
 from vlreward.errors import ConfigError, EngineError, InputError, UnsupportedError
-from vlreward.types import Group, Message, Part, Reward, Text, Video
+from vlreward.types import Group, Image, Message, Reward, Video
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 _CONNECT = 10.0
@@ -113,7 +114,7 @@ class VllmEngine:
     async def _rewards(self, group: Group, index: int) -> Reward:
         where = f"group {group.id!r}" if group.id is not None else f"groups[{index}]"
         server = next(self._servers)
-        prompt = await asyncio.to_thread(chat_messages, group.messages, where)
+        prompt = await asyncio.to_thread(_messages, group.messages, where)
         try:
             async with asyncio.TaskGroup() as tasks:
                 rewards = [
@@ -130,7 +131,7 @@ class VllmEngine:
             return self._number(await self._asked("POST", f"{server}/{self._route}", body, where), where)
 
     def _body(self, prompt: list[Any], response: Sequence[Message], where: str) -> bytes:
-        messages = prompt + chat_messages(response, where)
+        messages = prompt + _messages(response, where)
         # activation: vLLM before 0.11.2; later versions pass it over.
         asked = {"model": self._model, "messages": messages, "use_activation": False, "activation": False}
         return json.dumps(asked, ensure_ascii=False).encode()
@@ -195,26 +196,20 @@ def model_card(models: Any) -> dict[str, Any]:
     raise EngineError("the server does not say which model it has; /v1/models is to list one")
 
 
-def chat_messages(messages: Sequence[Message], where: str) -> list[dict[str, Any]]:
-    """Messages as OpenAI's clients write them, pictures as data URIs.
+def _messages(messages: Sequence[Message], where: str) -> list[dict[str, Any]]:
+    """Messages with pictures as data URIs.
 
     Raises:
         UnsupportedError: a video, or a picture with pixel limits of its own.
         MediaError: a picture cannot be read.
     """
-    return [
-        {"role": m.role, "content": m.content if isinstance(m.content, str) else [_part(p, where) for p in m.content]}
-        for m in messages
-    ]
+    return chat_messages(messages, lambda part: _data_uri(part, where))
 
 
-def _part(part: Part, where: str) -> dict[str, Any]:
-    if isinstance(part, Text):
-        return {"type": "text", "text": part.text}
+def _data_uri(part: Image | Video, where: str) -> str:
     if isinstance(part, Video):
         raise UnsupportedError(f"{where}: a video; vLLM samples frames in a way of its own, so send pictures")
     if part.min_pixels is not None or part.max_pixels is not None:
         raise UnsupportedError(f"{where}: a picture with pixel limits of its own; a vLLM server has one for all")
     data = read_bytes(part.source, DEFAULT_LIMITS, where)
-    url = f"data:{media_type(data[:12], 'image')};base64,{base64.b64encode(data).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    return f"data:{media_type(data[:12], 'image')};base64,{base64.b64encode(data).decode()}"

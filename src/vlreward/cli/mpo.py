@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from vlreward.errors import ConfigError
 
+from .options import add_overrides
+
 if TYPE_CHECKING:
     from vlreward.policy.loop import LoopRecipe
 
@@ -34,14 +36,7 @@ def add(verbs: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as recipes/tiny-mpo.yaml")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="KEY=VALUE",
-        help="replace a value of the recipe, e.g. train.batch=64; repeatable",
-    )
+    add_overrides(parser, "train.batch=64")
     parser.add_argument("--stage", choices=STAGES, help="run this one; those before it have to be done")
     parser.add_argument("--dry-run", action="store_true", help="say what is done and what would be, and do nothing")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress display")

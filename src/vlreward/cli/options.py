@@ -93,6 +93,18 @@ def add_hub_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--offline", action="store_true", help="use only what is on this machine")
 
 
+def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
+    """``--set`` of a verb that takes a recipe, as ``overrides``; ``example`` is one for the help."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help=f"replace a value of the recipe, e.g. {example}; repeatable",
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser, *, urls: bool = True) -> None:
     """``--model`` and how it is loaded and run; ``urls``: with ``--allow-urls``."""
     add_checkpoint_options(parser)

@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from .options import add_overrides
 from .progress import Progress
 from .tables import on_terminal
 
@@ -33,14 +34,7 @@ def add(verbs: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as those in recipes/")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="KEY=VALUE",
-        help="replace a value of the recipe, e.g. stages.0.batch=64; repeatable",
-    )
+    add_overrides(parser, "stages.0.batch=64")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and train nothing")
     parser.add_argument("--json", action="store_true", help="plain JSON, also on a terminal")
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlreward.train.losses import bradley_terry, language, plackett_luce
+from vlreward.train.losses import bradley_terry, language, plackett_luce, verifier
 
 rewards = st.floats(-20, 20)
 
@@ -87,3 +87,11 @@ def test_language_is_the_log_softmax_of_the_target() -> None:
     assert narrow.dtype == torch.float32
     assert language(logits.double(), targets).dtype == torch.float64
     assert language(logits[:0], targets[:0]).shape == (0,)
+
+
+@given(st.lists(st.tuples(rewards, st.booleans()), min_size=1, max_size=6))
+def test_a_verifier_is_a_classifier_of_every_token(items: list[tuple[float, bool]]) -> None:
+    values, right = [list(column) for column in zip(*items, strict=True)]
+    loss_K = verifier(torch.tensor(values, dtype=torch.float64), torch.tensor(right))
+    slow = [-log_sigmoid(value if good else -value) for value, good in items]
+    assert loss_K.tolist() == pytest.approx(slow, rel=1e-12, abs=1e-12)

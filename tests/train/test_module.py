@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vlreward import Ranking, RewardModel
@@ -136,6 +138,48 @@ def test_the_language_loss_is_that_of_the_best_response(
     pack = one_pack(model, rankings, objective)
     packed = pack_loss(module(pack), pack, objective)
     plain = plain_loss(model, module, rankings, objective)
+    torch.testing.assert_close(packed, plain, rtol=0, atol=1e-10)
+    ours, theirs = gradients(module, packed), gradients(module, plain)
+    for name, expected in theirs.items():
+        torch.testing.assert_close(ours[name], expected, rtol=0, atol=1e-6 * float(expected.abs().max()) + 1e-12)
+
+
+def plain_verifier(model: RewardModel, module: PackModel, ranking: Ranking) -> Tensor:
+    """Every beginning of a response that not all responses have, once, right where a best response begins so."""
+    rewards: dict[bytes, Tensor] = {}
+    begins: list[set[bytes]] = []
+    table = MediaTable()
+    for i in range(len(ranking.group)):
+        rows = model.conversation(ranking.group, i, table, "here").rows_TC
+        media = [table.media[index] for index in rows[rows[:, Column.FEATURE] == 0, Column.MEDIUM]]
+        patches = [torch.from_numpy(model.processor.media.patches(medium)) for medium in media]
+        reward_T = module.head(model.backbone.plain_hidden(rows[:, Column.ID], media, patches))
+        keys = [rows[: t + 1].tobytes() for t in range(len(rows))]
+        rewards |= dict(zip(keys, reward_T, strict=True))
+        begins.append(set(keys))
+    best = set().union(*(own for own, rank in zip(begins, ranking.ranks, strict=True) if rank == min(ranking.ranks)))
+    apart = set().union(*begins) - set.intersection(*begins)
+    sides = [
+        torch.stack([-F.logsigmoid(sign * rewards[key]) for key in keys]).mean()
+        for sign, keys in ((1, apart & best), (-1, apart - best))
+    ]
+    return torch.stack(sides).mean()
+
+
+@pytest.mark.parametrize("loss", ["bradley-terry", "plackett-luce"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_verifier_is_asked_at_every_token_by_which_responses_differ(
+    load: Callable[[str, str], RewardModel], case: str, loss: Literal["bradley-terry", "plackett-luce"]
+) -> None:
+    model, rankings = load("qwen2_5_vl", "float64"), CASES[case]
+    objective = Objective(loss=loss, verifier_weight=0.7)
+    module = pack_model(model, objective)
+    pack = one_pack(model, rankings, objective)
+    packed = pack_loss(module(pack), pack, objective)
+    plain = plain_loss(model, module, rankings, objective)
+    for ranking in rankings:
+        pairs = sum(a < b for a in ranking.ranks for b in ranking.ranks) if loss == "bradley-terry" else 1
+        plain = plain + pairs * objective.verifier_weight * plain_verifier(model, module, ranking)
     torch.testing.assert_close(packed, plain, rtol=0, atol=1e-10)
     ours, theirs = gradients(module, packed), gradients(module, plain)
     for name, expected in theirs.items():

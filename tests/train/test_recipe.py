@@ -83,6 +83,7 @@ def test_values_can_be_replaced(tmp_path: Path) -> None:
             ["stages.one.parts.vision=melted"],
             "vision: expected one of 'train', 'frozen', 'lora', 'qlora', got 'melted'",
         ),
+        (["stages.one.objective.verifier_weight=-1"], "verifier_weight must not be below 0, got -1.0"),
         (["stages.one.objective.label_smoothing=0.7"], "label_smoothing must be in [0, 0.5), got 0.7"),
         (["stages.two.batch=3"], "--set stages.two.batch: no 'two' in the list; there are one"),
         (["stages.one.data=[]"], "data is empty; a stage needs a source"),

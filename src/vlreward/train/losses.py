@@ -1,6 +1,7 @@
 """The losses of training, as pure functions of tensors.
 
-Shape suffixes: ``P`` pairs, ``R`` responses of one ranking, ``A`` answer tokens, ``V`` vocabulary.
+Shape suffixes: ``P`` pairs, ``R`` responses of one ranking, ``A`` answer tokens, ``K`` tokens that are judged, ``V``
+vocabulary.
 """
 
 from __future__ import annotations
@@ -58,6 +59,22 @@ def plackett_luce(rewards_R: Tensor, ranks_R: Tensor) -> Tensor:
     competes_RR = competes_RR | torch.eye(len(ranks_R), dtype=torch.bool, device=ranks_R.device)
     field_RR = rewards_R[None, :].expand(competes_RR.shape).masked_fill(~competes_RR, -torch.inf)
     return (field_RR.logsumexp(dim=1) - rewards_R).sum()
+
+
+def verifier(rewards_K: Tensor, right_K: Tensor) -> Tensor:
+    """Minus the log-likelihood that what is written up to each token is right or wrong, ``-log σ(±r)``.
+
+    A verifier that is asked at every token learns from the very word that is wrong, where a loss of last tokens alone
+    leaves it to find out which word that was (Cobbe et al., arXiv 2110.14168).
+
+    Args:
+        rewards_K: what the head says at each token, any float dtype.
+        right_K: whether a right response goes through it, bool.
+
+    Returns:
+        ``(K,)``, of the rewards' dtype.
+    """
+    return -F.logsigmoid(torch.where(right_K, rewards_K, -rewards_K))
 
 
 def language(logits_AV: Tensor, targets_A: Tensor) -> Tensor:

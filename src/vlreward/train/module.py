@@ -3,7 +3,7 @@
 Everything with weights is called inside `PackModel.forward`, and always in the same order, so that processes that train
 together cross no collective operations: a pack without a picture runs the vision tower on an empty one.
 
-Shape suffixes: ``T`` packed tokens, ``S`` conversations, ``A`` answer tokens, ``D`` hidden size.
+Shape suffixes: ``T`` packed tokens, ``S`` conversations, ``A`` answer tokens, ``K`` judged tokens, ``D`` hidden size.
 """
 
 from __future__ import annotations
@@ -88,8 +88,9 @@ class PackModel(nn.Module):
         """Run a pack.
 
         Returns:
-            ``rewards_S``: the reward of each conversation, float32 or wider; ``nll_A``: minus the log-likelihood of
-            each token that is to be written; ``anchor``: a zero that every trained weight has a part in.
+            ``rewards_S``: the reward of each conversation, float32 or wider; ``rewards_K``: that of all that is written
+            up to each judged token; ``nll_A``: minus the log-likelihood of each token that is to be written;
+            ``anchor``: a zero that every trained weight has a part in.
         """
         features, zero = self._features(pack["media"])
         trie = pack["trie"]
@@ -100,6 +101,8 @@ class PackModel(nn.Module):
         rewards = self.head(torch.cat([hidden_TD[last_S], hidden_TD[:1]]))
         output = {"rewards_S": rewards[:-1].clone()}  # no view: FSDP puts hooks on what comes out
         anchor = 0 * rewards[-1]
+        if self.objective.judges:
+            output["rewards_K"] = self.head(hidden_TD[pack["judged_K"].to(hidden_TD.device)])
         if self.objective.writes:
             output["nll_A"] = self._write(hidden_TD, pack)
         if len(pack["parents_A"]) == 0:

@@ -34,6 +34,11 @@ class BaseObjective:
         return False
 
     @property
+    def judges(self) -> bool:
+        """Whether the head is asked at every token by which responses differ."""
+        return False
+
+    @property
     def margins(self) -> bool:
         """Whether pairs have the margins that the data says."""
         return False
@@ -64,17 +69,24 @@ class Objective(BaseObjective):
     """Weight of ``(r⁺ + r⁻)²``; 0 as published. TRL's documentation suggests 0.01."""
     language_weight: float = 0.0
     """Weight of the language loss of the best response (the mean over its tokens); 0 as published."""
+    verifier_weight: float = 0.0
+    """Weight of the verifier's loss (arXiv 2110.14168), at every token that not all of a ranking's responses share: is
+    what is written up to here as in a best response? The mean of right tokens and that of wrong ones count alike.
+    Rewards are then positive where a response looks right; 0 as published."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 0.5:
             raise ConfigError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
         not_negative("centering", self.centering)
         not_negative("language_weight", self.language_weight)
+        not_negative("verifier_weight", self.verifier_weight)
         pairwise = self.label_smoothing or self.centering
         if pairwise and self.loss != "bradley-terry":
             raise ConfigError(f"label_smoothing and centering belong to bradley-terry, the loss is {self.loss}")
         if self.language_weight and self.loss == "language":
             raise ConfigError("language_weight is a weight beside another loss, and the loss is language already")
+        if self.verifier_weight and self.loss == "language":
+            raise ConfigError("verifier_weight is for rewards, and the loss is language, which has none")
 
     @property
     def rewards(self) -> bool:
@@ -90,6 +102,11 @@ class Objective(BaseObjective):
     def writes(self) -> bool:
         """Whether the best response is learned as text, which needs the LM head."""
         return self.loss == "language" or self.language_weight > 0
+
+    @property
+    def judges(self) -> bool:
+        """Where that has a weight."""
+        return self.verifier_weight > 0
 
     @property
     def margins(self) -> bool:

@@ -1,6 +1,7 @@
 """Packs as a data set: an item is a trie of whole rankings, ready for one forward pass.
 
-Shape suffixes: ``S`` conversations, ``P`` pairs, ``A`` answer tokens, ``T`` packed tokens, ``N`` patches.
+Shape suffixes: ``S`` conversations, ``P`` pairs, ``A`` answer tokens, ``K`` judged tokens, ``T`` packed tokens, ``N``
+patches.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from vlreward.errors import InputError, MediaError
@@ -36,7 +38,9 @@ Trainer to count; and the tensors
 - ``ranking_S``, ``rank_S``: which of the pack's rankings a conversation is of, and its rank; ``source_S``,
   ``number_S``: which source that is from, and its number there; ``length_S``: its tokens; all int64;
 - ``parents_A``: packed index of the token before each token that is to be written, those of each ranking's best
-  response (the first of several) or of all; ``targets_A``: its id; ``answer_A``: the conversation.
+  response (the first of several) or of all; ``targets_A``: its id; ``answer_A``: the conversation;
+- ``judged_K``: packed index of each token that not all responses of a ranking share, for an objective that judges;
+  ``right_K``: whether a best response goes through it, bool; ``judges_K``: the ranking.
 
 ``names`` are the rankings', for errors; ``skipped`` names what was left out; ``failure`` is an error to be raised."""
 
@@ -144,6 +148,7 @@ class PackDataset(torch.utils.data.Dataset[Pack]):
         trie = _trie(rows)
         pairs = _pairs(loaded, trie.last_S, margins=self.objective.margins)
         parents, targets, answers = _writing(loaded, trie)
+        judged, right, judges = _judging(loaded if self.objective.judges else [], trie)
         count = self.objective.items(pairs=len(pairs.chosen), rankings=len(loaded), tokens=len(targets))
         return {
             "trie": trie,
@@ -161,6 +166,9 @@ class PackDataset(torch.utils.data.Dataset[Pack]):
             "parents_A": _long(parents),
             "targets_A": _long(targets),
             "answer_A": _long(answers),
+            "judged_K": _long(judged),
+            "right_K": torch.from_numpy(right),
+            "judges_K": _long(judges),
         }
 
     def _media(self, trie: Trie, table: MediaTable) -> PackMedia:
@@ -221,8 +229,7 @@ def _writing(loaded: Sequence[_Loaded], trie: Trie) -> tuple[IntArray, IntArray,
     first = 0
     for item in loaded:
         for place, prompt in item.written.items():
-            last = trie.last_S[first + place]
-            path = np.flatnonzero(trie.exit_T[: last + 1] > last)
+            path = _path(trie, first + place)
             own = path[prompt:]
             # Pictures in a response are not written.
             written = trie.rows_TC[own, Column.MEDIUM] < 0
@@ -232,6 +239,29 @@ def _writing(loaded: Sequence[_Loaded], trie: Trie) -> tuple[IntArray, IntArray,
             answers.append(np.full(len(own), first + place))
         first += len(item.rows)
     return np.concatenate(parents), np.concatenate(targets), np.concatenate(answers)
+
+
+def _judging(loaded: Sequence[_Loaded], trie: Trie) -> tuple[IntArray, npt.NDArray[np.bool_], IntArray]:
+    """Of each ranking: the tokens that not all of its responses share, whether a best one goes through, its number."""
+    none = np.empty(0, dtype=np.int64)
+    judged, right, judges = [none], [none.astype(bool)], [none]
+    first = 0
+    for number, item in enumerate(loaded):
+        paths = [_path(trie, first + i) for i in range(len(item.rows))]
+        tokens, counts = np.unique(np.concatenate(paths), return_counts=True)
+        apart = tokens[counts < len(paths)]
+        best = [path for path, rank in zip(paths, item.ranks, strict=True) if rank == min(item.ranks)]
+        judged.append(apart)
+        right.append(np.isin(apart, np.concatenate(best)))
+        judges.append(np.full(len(apart), number))
+        first += len(item.rows)
+    return np.concatenate(judged), np.concatenate(right), np.concatenate(judges)
+
+
+def _path(trie: Trie, conversation: int) -> IntArray:
+    """The packed indices of a conversation's tokens."""
+    last = trie.last_S[conversation]
+    return np.flatnonzero(trie.exit_T[: last + 1] > last)
 
 
 def _long(values: Any) -> torch.Tensor:

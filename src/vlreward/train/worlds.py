@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
-from vlreward.errors import ConfigError
 from vlreward.tiny.world import World
 from vlreward.types import Group, Message, Ranking
 
@@ -33,7 +32,7 @@ class WorldData:
     wrong: int = 3
     """Wrong responses of each ranking; 0: conversations with the right one alone, for ``loss: language``."""
     tell: Literal["answers", "inventories"] = "answers"
-    """``inventories``: without wrong responses, name what a picture shows in a fixed order; so one learns to see."""
+    """``inventories``: name what a picture shows, in a fixed order; so one learns to see. Wrong ones have mistakes."""
     size: int = 112
     """Pixels of a picture's side."""
 
@@ -41,8 +40,6 @@ class WorldData:
         positive("items", self.items)
         not_negative("start", self.start)
         not_negative("wrong", self.wrong)
-        if self.tell == "inventories" and self.wrong:
-            raise ConfigError(f"inventories have no wrong responses; set wrong to 0, not {self.wrong}")
         self.make()
 
     def make(self) -> World:
@@ -71,7 +68,7 @@ class WorldRankings:
     def __getitem__(self, number: int) -> Ranking:
         index = self._settings.start + number
         if self._settings.tell == "inventories":
-            return _told(self._world.inventory(index), f"inventory-{self._settings.seed}-{index}")
+            return self._world.inventory(index, self._settings.wrong)
         item = self._world.item(index)
         if not self._settings.wrong:
             return _told(item.chat(), item.id)

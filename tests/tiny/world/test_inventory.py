@@ -11,11 +11,12 @@ from vlreward.errors import ConfigError
 from vlreward.tiny.world import SPLITS, Split, World
 from vlreward.tiny.world.chance import Chance
 from vlreward.tiny.world.combinations import CHART_SIZES, LESSON_CHARTS, Pair, is_heldout_pair
-from vlreward.tiny.world.inventory import QUESTION, inventory
+from vlreward.tiny.world.inventory import QUESTION, lesson, mistold, told
+from vlreward.tiny.world.mistakes import mistakes
 from vlreward.tiny.world.oracle.reading import pairs_in
 from vlreward.tiny.world.scenes import Chart, Container, Scene, Shapes, Sign, Spot, Street, Table, TableThing, Thing
-from vlreward.tiny.world.words import WORDS, is_heldout_group
-from vlreward.types import Image, Text
+from vlreward.tiny.world.words import WORDS, is_heldout_group, may_be_read
+from vlreward.types import Image, Message, Text
 
 RED, BLUE, CUP = Pair("red", "circle"), Pair("blue", "star"), Pair("red", "cup")
 
@@ -47,7 +48,7 @@ class Keep(Chance):
     ],
 )
 def test_what_is_named(scene: Scene, expected: str) -> None:
-    assert inventory(Keep("any"), scene, "train")[1] == expected
+    assert told(lesson(Keep("any"), scene, "train")) == expected
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -58,7 +59,8 @@ def test_shapes_are_named_once_each_and_stay_in_their_split(split: Split) -> Non
         scene = draft.prompt[0]
         if not isinstance(scene, Shapes):
             continue
-        shown, text = inventory(Chance("x", index), scene, split)
+        shown = lesson(Chance("x", index), scene, split)
+        text = told(shown)
         assert isinstance(shown, Shapes)
         assert set(shown.things) <= set(scene.things)
         assert Counter(pairs_in(text)) == Counter(thing.pair for thing in shown.things)
@@ -73,9 +75,9 @@ def test_letters_and_bars_of_lessons_are_many_and_nothing_held_out() -> None:
     for index in range(400):
         scene = world._draft(index)[0].prompt[0]
         assert isinstance(scene, (Sign, Chart))
-        shown, text = inventory(Chance("y", index), scene, "train")
+        shown = lesson(Chance("y", index), scene, "train")
         if isinstance(shown, Sign):
-            assert text == f"it says {shown.word}."
+            assert told(shown) == f"it says {shown.word}."
             assert shown.word not in WORDS["heldout"]
             assert len(shown.word) < 3 or shown.word in WORDS["train"] or not is_heldout_group(shown.word)
             lengths[len(shown.word)] += 1
@@ -93,21 +95,60 @@ def test_held_out_lessons_show_what_tasks_show(family: str) -> None:
     for index in range(20):
         scene = world._draft(index)[0].prompt[0]
         assert not isinstance(scene, (str, Shapes))
-        assert inventory(Chance("y", index), scene, "heldout")[0] == scene
+        assert lesson(Chance("y", index), scene, "heldout") == scene
+
+
+def told_by(world: World, index: int, n_wrong: int = 0) -> tuple[Message, list[str]]:
+    group = world.inventory(index, n_wrong).group
+    (question,) = group.messages
+    return question, [str(answer.content) for (answer,) in group.responses]
 
 
 def test_a_conversation_about_one_picture() -> None:
     world = World()
     for index in range(33):
-        user, assistant = world.inventory(index)
-        again, _ = world.inventory(index)
-        if len(user.parts) == 1:
-            assert (user, assistant) == world.item(index).chat()
+        question, (text,) = told_by(world, index)
+        again, _ = told_by(world, index)
+        if len(question.parts) == 1:
+            assert (question, *world.inventory(index).group.responses[0]) == world.item(index).chat()
             continue
-        picture, question = user.parts
+        picture, words = question.parts
         assert isinstance(picture, Image)
         assert picture.source.tobytes() == again.parts[0].source.tobytes()  # type: ignore[union-attr]
-        assert question == Text(text=QUESTION)
-        assert re.fullmatch(r"[a-zA-Z0-9, ]+\.", assistant.parts[0].text)  # type: ignore[union-attr]
+        assert words == Text(text=QUESTION)
+        assert re.fullmatch(r"[a-zA-Z0-9, ]+\.", text)
     with pytest.raises(ConfigError, match="numbered from 0"):
         world.inventory(-1)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_mistakes_are_told_as_anything_is_and_stay_in_their_split(split: Split) -> None:
+    world = World(5, split)
+    changed = Counter[bool]()
+    for index in range(220):
+        ranking = world.inventory(index, 3)
+        _, (right, *wrong) = told_by(world, index, 3)
+        assert ranking.ranks == (0, *[1] * len(wrong))
+        assert right not in wrong
+        assert len(set(wrong)) == len(wrong)
+        changed[bool(wrong)] += 1
+        if len(ranking.group.messages[0].parts) == 1:
+            continue
+        assert told_by(world, index)[1] == [right]
+        for text in wrong:
+            assert re.sub(r"\w", "", text).count(".") == 1
+            assert all(is_heldout_pair(pair) == (split == "heldout") for pair in pairs_in(text))
+            if split == "train" and text.startswith("it says "):
+                assert may_be_read(text.removeprefix("it says ").removesuffix("."))
+    assert changed[True] > 30 * changed[False]
+
+
+def test_a_mistake_is_one_fact() -> None:
+    scene = Shapes(0, (Thing(RED, 18, 18), Thing(BLUE, 90, 90)))
+    right = told(scene).rstrip(".").split(", ")
+    others = {told(other) for other in mistakes(scene, "train")} - {told(scene)}
+    assert len(others) > 20
+    for text in others:
+        phrases = text.rstrip(".").split(", ")
+        assert len(set(phrases) & set(right)) == 1  # the other thing is as it was
+    assert set(mistold(Chance("z"), scene, "train", 40)) - others  # some have two mistakes or three

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from .chance import Chance
 from .combinations import COLOURS, LESSON_CHARTS, Split
+from .mistakes import mistakes
 from .scenes import (
     BIG,
     CHART_TOP,
@@ -34,7 +35,7 @@ from .scenes import (
     Thing,
 )
 from .wording import a
-from .words import LETTERS, WORDS, is_heldout_group
+from .words import LETTERS, may_be_read
 
 T = TypeVar("T")
 
@@ -44,8 +45,8 @@ _LEAST_PITCH = 10
 _ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
 
 
-def inventory(chance: Chance, scene: Scene, split: Split) -> tuple[Scene, str]:
-    """A scene with some of its things, and their inventory.
+def lesson(chance: Chance, scene: Scene, split: Split) -> Scene:
+    """A scene with some of its things, to be told.
 
     Args:
         chance: chooses which things stay, often a single one; in training also other letters and bars.
@@ -53,7 +54,7 @@ def inventory(chance: Chance, scene: Scene, split: Split) -> tuple[Scene, str]:
         split: whose combinations it may show.
 
     Returns:
-        The scene to show, and the answer to `QUESTION`.
+        The scene to show.
     """
     if isinstance(scene, Shapes):
         scene = replace(scene, things=_some(chance, scene.things))
@@ -63,7 +64,24 @@ def inventory(chance: Chance, scene: Scene, split: Split) -> tuple[Scene, str]:
         scene = replace(scene, word=_letters(chance))
     elif isinstance(scene, Chart) and split == "train":
         scene = _chart(chance, scene)
-    return scene, ", ".join(_named(scene)) + "."
+    return scene
+
+
+def told(scene: Scene) -> str:
+    """The inventory of a scene: the answer to `QUESTION`."""
+    return ", ".join(_named(scene)) + "."
+
+
+def mistold(chance: Chance, scene: Scene, split: Split, count: int) -> list[str]:
+    """Wrong inventories of a scene, with one mistake or up to three; fewer than ``count`` if there are not so many."""
+    right, found = told(scene), dict[str, None]()
+    for _ in range(count):
+        other = scene
+        for _ in range(1 if chance.coin() else chance.whole(2, 3)):
+            others = mistakes(other, split)
+            other = chance.choice(others) if others else other
+        found[told(other)] = None
+    return [text for text in found if text != right]
 
 
 def _some(chance: Chance, things: Sequence[T]) -> tuple[T, ...]:
@@ -75,7 +93,7 @@ def _letters(chance: Chance) -> str:
     """A letter or some, which are nothing that is held out."""
     while True:
         letters = "".join(chance.choice(LETTERS) for _ in range(chance.whole(1, 5)))
-        if len(letters) < 3 or not (is_heldout_group(letters) or letters in WORDS["heldout"]):
+        if may_be_read(letters):
             return letters
 
 

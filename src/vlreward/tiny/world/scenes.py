@@ -144,9 +144,12 @@ class TableThing:
     held: bool = False
 
 
+CONTAINERS = ("bowl", "box", "basket")
+
+
 @dataclass(frozen=True)
 class Container:
-    """A bowl, a box or a basket, by the middle of its base."""
+    """One of `CONTAINERS`, by the middle of its base."""
 
     noun: str
     x: int

@@ -44,6 +44,11 @@ def is_heldout_group(letters: str) -> bool:
     return sum(map(LETTERS.index, letters)) % 3 == 0
 
 
+def may_be_read(letters: str) -> bool:
+    """Whether training may see a sign with these letters."""
+    return len(letters) < 3 or not (is_heldout_group(letters) or letters in WORDS["heldout"])
+
+
 @functools.cache
 def near_words(split: Split) -> tuple[tuple[str, str], ...]:
     """All pairs of the split's words that differ in one letter."""

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from PIL import Image as PILImage
 
 from vlreward.errors import ConfigError, describe_unknown
-from vlreward.types import Image, Message, Part, Response, Text, Video
+from vlreward.types import Group, Image, Message, Part, Ranking, Response, Text, Video
 
 from .chance import Chance
 from .combinations import SPLITS, Split
 from .draft import Answer, Clip, Draft, Piece
 from .families import FAMILIES
-from .inventory import QUESTION, inventory
+from .inventory import QUESTION, lesson, mistold, told
 from .item import Item, Wrong
 from .paint import SMALLEST, render
 from .scenes import UNITS, Scene
@@ -59,10 +59,14 @@ class World:
         draft, name = self._draft(index)
         return self._finished(draft, name, index)
 
-    def inventory(self, index: int) -> tuple[Message, ...]:
-        """A conversation about a picture of this item, with some of its things: all are named in a fixed order.
+    def inventory(self, index: int, n_wrong: int = 0) -> Ranking:
+        """A question about a picture of this item, with some of its things: all are to be named in a fixed order.
 
-        An item without a picture gives its own conversation, `Item.chat`.
+        An item without a picture gives its own question and responses.
+
+        Args:
+            index: from 0.
+            n_wrong: how many wrong responses at most, beside the right one, which is the first.
 
         Raises:
             ConfigError: ``index`` is negative.
@@ -70,10 +74,15 @@ class World:
         draft, name = self._draft(index)
         scenes = _scenes(draft.prompt)
         if not scenes:
-            return self._finished(draft, name, index).chat()
+            item = self._finished(draft, name, index)
+            return _ranking(item.messages, (item.right, *(wrong.response for wrong in item.wrong[:n_wrong])), item.id)
         chance = Chance(self.seed, self.split, "inventory", index)
-        scene, named = inventory(chance, chance.choice(scenes), self.split)
-        return (self._message("user", (scene, QUESTION)), self._message("assistant", (named,)))
+        scene = lesson(chance, chance.choice(scenes), self.split)
+        texts = [told(scene), *mistold(chance, scene, self.split, n_wrong)]
+        responses = [(self._message("assistant", (text,)),) for text in texts]
+        return _ranking(
+            (self._message("user", (scene, QUESTION)),), responses, f"inventory-{self.split}-{self.seed}-{index}"
+        )
 
     def items(self, count: int, start: int = 0) -> Iterator[Item]:
         """``count`` items from number ``start`` on."""
@@ -130,6 +139,11 @@ class World:
 
     def _picture(self, scene: Scene) -> PILImage.Image:
         return render(scene, self.size)
+
+
+def _ranking(messages: tuple[Message, ...], responses: Sequence[Response], name: str) -> Ranking:
+    """The first response against all others."""
+    return Ranking(group=Group(messages, responses, id=name), ranks=(0, *[1] * (len(responses) - 1)))
 
 
 def _scenes(pieces: Answer) -> tuple[Scene, ...]:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from ..chance import Chance
 from ..combinations import TABLE_NOUNS, Pair, Split, pairs
 from ..draft import Clip, Draft, Family, posed, text_draft
-from ..scenes import TABLE_TOP, Container, Table, TableThing
+from ..scenes import CONTAINERS, TABLE_TOP, Container, Table, TableThing
 from ..wording import Voice
 
 _WALLS = 3
-_CONTAINERS = ("bowl", "box", "basket")
 _HEIGHT = 22
 _INSIDE = TABLE_TOP - 8
 _LIFTED = 64
@@ -121,7 +120,7 @@ def _table(
 
 def _put_in(chance: Chance, split: Split) -> _Trial:
     chosen = chance.sample(pairs(split, TABLE_NOUNS), 2)
-    target, wrong = chance.sample(_CONTAINERS, 2)
+    target, wrong = chance.sample(CONTAINERS, 2)
     sides = chance.shuffled((18, 94))
     containers = (Container(target, sides[0]), Container(wrong, sides[1]))
     before = _table(chance, chosen, chance.shuffled((45, 68)), containers)

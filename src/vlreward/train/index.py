@@ -121,8 +121,8 @@ def build_index(
             dropped[found.dropped] += 1
         progress(f"measuring {source.label}", 1)
     columns = np.asarray(kept, dtype=np.int64).reshape(-1, 3).T
-    if measured < len(source):
-        columns = columns[:, np.arange(len(source)) % measured]
+    if measured < len(source) and kept:
+        columns = columns[:, np.arange(len(source)) % len(kept)]
         columns[0] = np.arange(len(source))
     index = Index(columns[0], columns[1], columns[2], dropped)
     _write(index, path)

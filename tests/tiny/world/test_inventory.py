@@ -140,7 +140,7 @@ def test_mistakes_are_told_as_anything_is_and_stay_in_their_split(split: Split) 
             assert all(is_heldout_pair(pair) == (split == "heldout") for pair in pairs_in(text))
             if split == "train" and text.startswith("it says "):
                 assert may_be_read(text.removeprefix("it says ").removesuffix("."))
-    assert changed[True] > 30 * changed[False]
+    assert changed == {True: 220}
 
 
 def test_a_mistake_is_one_fact() -> None:

@@ -75,13 +75,16 @@ def told(scene: Scene) -> str:
 def mistold(chance: Chance, scene: Scene, split: Split, count: int) -> list[str]:
     """Wrong inventories of a scene, with one mistake or up to three; fewer than ``count`` if there are not so many."""
     right, found = told(scene), dict[str, None]()
-    for _ in range(count):
+    for _ in range(5 * count):  # not every mistake can be told: a shape may move within its place
+        if len(found) == count:
+            break
         other = scene
         for _ in range(1 if chance.coin() else chance.whole(2, 3)):
             others = mistakes(other, split)
             other = chance.choice(others) if others else other
-        found[told(other)] = None
-    return [text for text in found if text != right]
+        if (text := told(other)) != right:
+            found[text] = None
+    return list(found)
 
 
 def _some(chance: Chance, things: Sequence[T]) -> tuple[T, ...]:

@@ -19,7 +19,7 @@ import argparse
 import json
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,6 +153,18 @@ def main() -> None:
     tasks = ["sentence of training" if example.sentence in asked else "new sentence" for example in dev]
     write_rows(args.out / "dev.jsonl", [row_of(*pair) for pair in zip(dev, tasks, strict=True)])
     print(f"dev: {Counter(tasks)['new sentence']:,} pairs ask a sentence that training does not")
+    shared, right = by_the_words_alone(train, dev)
+    says = f"dev: {shared:,} ask one that somebody wrote for training"
+    print(f"{says}; by its truth there, mostly, {right / max(shared, 1):.1%} are right")
+
+
+def by_the_words_alone(train: Sequence[Example], dev: Sequence[Example]) -> tuple[int, int]:
+    """How many of dev's sentences are in training too, and how many are there mostly as true or false as in dev."""
+    truths: defaultdict[str, Counter[bool]] = defaultdict(Counter)
+    for example in train:
+        truths[example.sentence][example.label] += 1
+    shared = [example for example in dev if example.sentence in truths]
+    return len(shared), sum(truths[example.sentence].most_common(1)[0][0] == example.label for example in shared)
 
 
 def made_examples(train: Sequence[Example], augmenter: Augmenter, number: int, seed: int) -> Iterator[Example]:

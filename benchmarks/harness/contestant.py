@@ -54,6 +54,10 @@ TRAIN_LLAMA_FACTORY = Contestant(
 TRAIN_MS_SWIFT = Contestant(name="ms-swift", script="train_ms_swift.py", environment=environments.MS_SWIFT.name)
 TRAINERS = (TRAIN_OURS, TRAIN_MS_SWIFT, TRAIN_LLAMA_FACTORY)
 
+MPO_OURS = Contestant(name="ours", script="mpo_ours.py")
+MPO_TRL = Contestant(name="trl", script="mpo_trl.py", environment=environments.TRL.name)
+MPO_TRAINERS = (MPO_OURS, MPO_TRL)
+
 
 def choose(among: Sequence[Contestant], only: Collection[str] | None, folder: Path) -> dict[Contestant, Path]:
     """Those that can run, and their interpreters; ours is always among them.

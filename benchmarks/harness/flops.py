@@ -145,6 +145,31 @@ def trained_work(size: ModelSize, group: GroupShape, forward: Work, *, cached: b
     return Work(vision=copies * (tower + 3 * merger), text=3 * forward.text, lm_head=forward.lm_head)
 
 
+def preference_work(
+    size: ModelSize, group: GroupShape, forward: Work, *, head_tokens: int, passes: int, sights: int
+) -> Work:
+    """Preference training with the vision tower frozen, from the ``forward`` work of `padded_work` or `packed_work`.
+
+    Args:
+        size: the model.
+        group: a pair.
+        forward: its forward work; what that says of an LM head is not used.
+        head_tokens: how many tokens of the pair go through the LM head, which is trained too.
+        passes: how much what is trained takes, in forward passes: three for a training step (`trained_work`), one more
+            for the reference where that is counted.
+        sights: how often the frozen tower sees each copy of a picture: for the reference and for the step, only once
+            where its output is kept, or not at all where it was kept before.
+    """
+    seen = sum(vision_flops(size, *grid) for grid in group.grids)
+    merger = sum(merger_flops(size, *grid) for grid in group.grids)
+    copies = forward.vision / seen if seen else 0.0
+    return Work(
+        vision=copies * (sights * (seen - merger) + passes * merger),
+        text=passes * forward.text,
+        lm_head=passes * lm_head_flops(size, head_tokens),
+    )
+
+
 def ideal_ratio(size: ModelSize, groups: Sequence[GroupShape], *, lm_head: bool = True) -> float:
     """How many times less work the trie pack is than the padded batch over all ``groups``."""
     padded = sum(padded_work(size, group, lm_head=lm_head).total for group in groups)

@@ -101,5 +101,22 @@ def write_ms_swift(pairs: Sequence[Pair], folder: Path) -> Path:
     return path
 
 
+def write_trl(pairs: Sequence[Pair], folder: Path) -> Path:
+    """Write the pairs as TRL has them, one in a line; the pictures' paths are for the reader to open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{NAME}.jsonl"
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": pair.question}],
+            "chosen": [{"role": "assistant", "content": pair.chosen}],
+            "rejected": [{"role": "assistant", "content": pair.rejected}],
+            "images": [pair.picture],
+        }
+        for pair in pairs
+    ]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
 def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .contestant import TRAIN_OURS, Contestant, Process
 
@@ -87,6 +88,12 @@ class Race:
     """Largest difference between two losses of one step."""
     rest_bytes: dict[str, int] = field(default_factory=dict)
     """Held before the first step."""
+    first_peak_bytes: dict[str, int] = field(default_factory=dict)
+    """The most that was held in the steps that are compared and in what came before them."""
+    reference_seconds: dict[str, float] = field(default_factory=dict)
+    """Trainer's name → what it took to compute before the first step what all of them need; of those who do so."""
+    reference_cpu_seconds: dict[str, float] = field(default_factory=dict)
+    """The same of all its threads together."""
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def note_losses(self, losses: dict[str, list[float]], tolerance: float) -> None:
@@ -107,6 +114,33 @@ class Race:
                     raise LossesDiffer(f"from step {step} on: {name} {values}, {TRAIN_OURS.name} {reference}")
                 self.difference = max(self.difference, abs(ours - theirs))
 
+    def note_first(self, answers: dict[str, dict[str, Any]], tolerance: float) -> None:
+        """Keep what the compared steps said.
+
+        Raises:
+            LossesDiffer: see `note_losses`.
+        """
+        self.note_losses({name: answer["losses"] for name, answer in answers.items()}, tolerance)
+        for name, answer in answers.items():
+            if answer["peak_bytes"] is not None:
+                self.first_peak_bytes[name] = answer["peak_bytes"]
+            if "reference_seconds" in answer:
+                self.reference_seconds[name] = answer["reference_seconds"]
+                self.reference_cpu_seconds[name] = answer["reference_cpu_seconds"]
+
+    def with_reference(self, lap: Lap, share: float) -> Lap:
+        """A lap whose rounds hold ``share`` each of what was computed for all steps before the first."""
+
+        def counted(taken: dict[str, list[float]], before: dict[str, float]) -> dict[str, list[float]]:
+            return {name: [value + share * before.get(name, 0.0) for value in taken[name]] for name in taken}
+
+        peaks = {name: max(peak, self.first_peak_bytes.get(name, 0)) for name, peak in lap.peak_bytes.items()}
+        return Lap(
+            seconds=counted(lap.seconds, self.reference_seconds),
+            cpu_seconds=counted(lap.cpu_seconds, self.reference_cpu_seconds),
+            peak_bytes=peaks,
+        )
+
 
 def run(course: Course, contestants: Sequence[Contestant], *, epochs: int) -> Race:
     """Compare, then time.
@@ -121,11 +155,11 @@ def run(course: Course, contestants: Sequence[Contestant], *, epochs: int) -> Ra
             race.versions[name] = process.versions
             if process.rest_bytes is not None:
                 race.rest_bytes[name] = process.rest_bytes
-        first = {name: process.train(course.compared_steps)["losses"] for name, process in processes.items()}
-        race.note_losses(first, course.tolerance)
-        print(
-            f"losses of the first steps differ by at most {race.difference:.1e}: {first[TRAIN_OURS.name]}", flush=True
+        race.note_first(
+            {name: process.train(course.compared_steps) for name, process in processes.items()}, course.tolerance
         )
+        first = race.losses[TRAIN_OURS.name]
+        print(f"losses of the first steps differ by at most {race.difference:.1e}: {first}", flush=True)
         for epoch in range(epochs):
             race.laps.append(Lap())
             # Later epochs start where they start: the steps that the first one compared are timed there.

@@ -85,7 +85,7 @@ def write_model(
     shards.close()
     _write_config(folder, size, form, dtype)
     if tokenizer is None:
-        write_tokenizer(folder)
+        write_tokenizer(folder, size.first_special_id)
     else:
         borrow_tokenizer(tokenizer, folder)
     write_preprocessor(folder)

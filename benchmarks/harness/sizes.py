@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # Where Qwen2.5's vocabulary ends and its special tokens begin; peers hard-code the ids of the latter.
@@ -30,9 +30,9 @@ CELL = PATCH * MERGE
 """Side of the square of pixels that becomes one visual token."""
 
 
-def special_id(token: str) -> int:
-    """The id that Qwen2.5 gives a special token."""
-    return FIRST_SPECIAL_ID + SPECIAL_TOKENS.index(token)
+def special_id(token: str, first: int = FIRST_SPECIAL_ID) -> int:
+    """The id that Qwen2.5 gives a special token; or a vocabulary whose special tokens begin elsewhere."""
+    return first + SPECIAL_TOKENS.index(token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,8 @@ class ModelSize:
     """The blocks of the vision tower that attend over the whole picture; the others attend within a window."""
     vision_window: int = 112
     """Side of a window, pixels."""
+    first_special_id: int = FIRST_SPECIAL_ID
+    """Where the special tokens begin."""
 
     @property
     def head_dim(self) -> int:
@@ -65,6 +67,7 @@ class ModelSize:
     def config(self) -> dict[str, Any]:
         """``config.json`` in the flat layout in which the released models are published, without architectures."""
         third = self.head_dim // 2 // 8
+        ids = {token: special_id(token, self.first_special_id) for token in SPECIAL_TOKENS}
         return {
             "model_type": "qwen2_5_vl",
             "hidden_size": self.hidden,
@@ -83,14 +86,14 @@ class ModelSize:
             "use_sliding_window": False,
             "sliding_window": 32768,
             "max_window_layers": self.layers,
-            "bos_token_id": special_id("<|endoftext|>"),
-            "eos_token_id": special_id("<|im_end|>"),
-            "pad_token_id": special_id("<|endoftext|>"),
-            "vision_start_token_id": special_id("<|vision_start|>"),
-            "vision_end_token_id": special_id("<|vision_end|>"),
-            "vision_token_id": special_id("<|vision_pad|>"),
-            "image_token_id": special_id("<|image_pad|>"),
-            "video_token_id": special_id("<|video_pad|>"),
+            "bos_token_id": ids["<|endoftext|>"],
+            "eos_token_id": ids["<|im_end|>"],
+            "pad_token_id": ids["<|endoftext|>"],
+            "vision_start_token_id": ids["<|vision_start|>"],
+            "vision_end_token_id": ids["<|vision_end|>"],
+            "vision_token_id": ids["<|vision_pad|>"],
+            "image_token_id": ids["<|image_pad|>"],
+            "video_token_id": ids["<|video_pad|>"],
             "vision_config": self._vision_config(),
         }
 
@@ -174,3 +177,13 @@ QUICK = ModelSize(
     vision_intermediate=88,
     vision_full_blocks=(1,),
 )
+
+
+def with_vocabulary(size: ModelSize, tokens: int) -> ModelSize:
+    """The same with a vocabulary of so many tokens, special ones last, and an LM head of as many rows: where the head
+    is trained, each token needs its row, and a small trunk's share of the work stays what it is in the 7B."""
+    return replace(size, vocabulary=tokens, lm_head_rows=tokens, first_special_id=tokens - len(SPECIAL_TOKENS))
+
+
+BENCH_POLICY = with_vocabulary(BENCH, BENCH.lm_head_rows)
+QUICK_POLICY = with_vocabulary(QUICK, 1024)

@@ -30,7 +30,7 @@ WORDS = tuple(_COMMON.split())
 """Each of them, with a space before it, is one token, here as in Qwen2.5's own vocabulary."""
 
 
-def write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path, first_special_id: int = FIRST_SPECIAL_ID) -> None:
     """Write ``tokenizer.json``, ``tokenizer_config.json`` and the chat template into ``folder``."""
     from transformers import AddedToken, Qwen2Tokenizer
 
@@ -38,7 +38,7 @@ def write_tokenizer(folder: Path) -> None:
     spelled = [_SPACE + word for word in WORDS]
     merges = list(dict.fromkeys((word[:end], word[end]) for word in spelled for end in range(1, len(word))))
     names = [*_byte_names(), *(left + right for left, right in merges)]
-    names += [f"<unused{i}>" for i in range(len(names), FIRST_SPECIAL_ID)]
+    names += [f"<unused{i}>" for i in range(len(names), first_special_id)]
     names += SPECIAL_TOKENS
     tokenizer = Qwen2Tokenizer(
         vocab={name: i for i, name in enumerate(names)},
@@ -50,7 +50,7 @@ def write_tokenizer(folder: Path) -> None:
         model_max_length=131072,
     )
     found = tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS))
-    assert found == list(range(FIRST_SPECIAL_ID, FIRST_SPECIAL_ID + len(SPECIAL_TOKENS))), found
+    assert found == list(range(first_special_id, first_special_id + len(SPECIAL_TOKENS))), found
     tokenizer.chat_template = CHAT_TEMPLATES["qwen2_5_vl"]
     tokenizer.save_pretrained(str(folder))
 

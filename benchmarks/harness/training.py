@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from vlreward.train.recipe import Recipe, read_recipe
+from vlreward.train.recipe import BaseRecipe, read_recipe
 from vlreward.train.run import load_start, prepare_data, train
 
 from .pairs import NAME, Pair, write_ms_swift, write_sharegpt
@@ -63,6 +63,18 @@ TRAINER: dict[str, Any] = {
 
 def write_recipe(task: Task, data: Path, folder: Path) -> Path:
     """The run as a recipe of ours; ``data`` may be of any tool."""
+    content = recipe_content(task, data, folder)
+    content["head"] = {"start": "checkpoint"}
+    (stage,) = content["stages"]
+    stage["objective"] = {"loss": "bradley-terry"}
+    stage["parts"] = {"vision": "frozen", "projector": "train", "language": "train", "head": "train"}
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def recipe_content(task: Task, data: Path, folder: Path) -> dict[str, Any]:
+    """What recipes of ours say of a run, whatever is minimised."""
     stage = {
         "name": "pairs",
         "data": [{"path": str(data)}],
@@ -71,8 +83,6 @@ def write_recipe(task: Task, data: Path, folder: Path) -> Path:
         "max_steps": task.steps,
         "max_length": task.max_length,
         "pack_tokens": task.pack_tokens,
-        "objective": {"loss": "bradley-terry"},
-        "parts": {"vision": "frozen", "projector": "train", "language": "train", "head": "train"},
         "optimizer": {
             "learning_rate": task.learning_rate,
             "schedule": task.schedule,
@@ -80,20 +90,16 @@ def write_recipe(task: Task, data: Path, folder: Path) -> Path:
             **ADAMW,
         },
     }
-    content = {
+    return {
         "model": str(task.model),
         "output": str(folder / "ours"),
         "dtype": "float32",
         "min_pixels": task.min_pixels,
         "max_pixels": task.max_pixels,
-        "head": {"start": "checkpoint"},
         "seed": task.seed,
         "trainer": TRAINER,
         "stages": [stage],
     }
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
 
 
 def order_of(recipe: Path) -> list[int]:
@@ -101,7 +107,11 @@ def order_of(recipe: Path) -> list[int]:
 
     The others are given their data in this order and told not to shuffle.
     """
-    read: Recipe = read_recipe(recipe)
+    return planned_order(read_recipe(recipe))
+
+
+def planned_order(read: BaseRecipe) -> list[int]:
+    """The same of a recipe that has been read, of either kind."""
     (stage,) = read.stages
     model, _ = load_start(read, stage, read.model, torch.device("cpu"), first=True, weights=False)
     data = prepare_data(read, stage, model, 1, lambda _what, _count: None)

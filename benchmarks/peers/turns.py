@@ -8,8 +8,9 @@ and stops in a callback until it is asked for more. Requests::
 
 The answer to ``load``, given when the first step could begin, holds what it does for scoring. The answer to ``train``
 holds ``losses`` (one per step), ``seconds`` (for all of them, from pairs on disk to changed weights), ``cpu_seconds``
-(of all threads, which tells a machine that others used, too) and ``peak_bytes``. A process that is told to quit ends at
-once: nothing is saved.
+(of all threads, which tells a machine that others used, too) and ``peak_bytes``; and what a contestant has noted in
+between, ``reference_seconds`` and ``reference_cpu_seconds`` where something is computed for all steps before the first.
+A process that is told to quit ends at once: nothing is saved.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Turns(TrainerCallback):  # type: ignore[misc]
     def __init__(self, answers: Any, versions: dict[str, str]) -> None:
         self._answers, self._versions = answers, versions
         self._losses: list[float] = []
+        self._noted: dict[str, float] = {}
         self._left = 0
         self._start = self._cpu_start = 0.0
 
@@ -59,8 +61,13 @@ class Turns(TrainerCallback):  # type: ignore[misc]
                 "seconds": time.perf_counter() - self._start,
                 "cpu_seconds": time.process_time() - self._cpu_start,
             }
-            self.answer({"losses": self._losses, "peak_bytes": resident_bytes("VmHWM")} | took)
+            self.answer({"losses": self._losses, "peak_bytes": resident_bytes("VmHWM")} | took | self._noted)
+            self._noted = {}
             self._wait()
+
+    def note(self, **figures: float) -> None:
+        """Say this with the next answer."""
+        self._noted |= figures
 
     def answer(self, answer: dict[str, Any]) -> None:
         """One line to the asker."""

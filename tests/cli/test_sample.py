@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,20 @@ import pytest
 
 from tests.fakes import FakeModel
 from tests.policy.test_openai_sampler import Server, answers
-from vlreward.cli import main, policy_options
+from tests.serve.pictures import png
+from vlreward import Group, RewardModel
+from vlreward.cli import main, policy_options, served
 from vlreward.data.groups import read_groups
+from vlreward.data.marks import media_of
+from vlreward.engines import remote
 from vlreward.errors import EngineError
 from vlreward.policy.openai_sampler import OpenAISampler
 from vlreward.policy.sampling import Prompt, Sampled, SamplingSettings
+from vlreward.tiny import tokenizer
 
 from .conftest import rows_of
 from .test_file_run import Stop, record_of
+from .test_served import Served
 
 Write = Callable[..., Path]
 Sample = Callable[..., tuple[int, str]]
@@ -266,3 +274,140 @@ def test_a_policy_of_this_process(checkpoint: Callable[..., Path], write_rows: W
     assert main([*command, "-o", str(few), "--chunk", "1"]) == 0
     assert few.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert record_of(few)["resolved"]["device"] == "cpu"
+
+
+@pytest.fixture
+def seen(write_rows: Write, tmp_path: Path) -> Path:
+    """Prompts with a picture each."""
+    (tmp_path / "one.png").write_bytes(png((56, 56), "red"))
+    content = [{"type": "image", "image": "one.png"}, {"type": "text", "text": "What is it?"}]
+    rows = [{"id": f"q{i}", "messages": [{"role": "user", "content": content}], "answer": str(i % 9)} for i in range(9)]
+    return write_rows(rows, "seen.jsonl")
+
+
+class Dropper(FakeSampler):
+    """Sees what it is shown."""
+
+    def sample(self, prompts: Sequence[Prompt], settings: SamplingSettings) -> list[Sampled]:
+        assert not any(media_of(prompt.messages) for prompt in prompts)
+        return super().sample(prompts, settings)
+
+
+def test_answers_are_gone_on_with_without_their_pictures(
+    sampler: FakeSampler,
+    fake_model: FakeModel,
+    seen: Path,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sampled, scored, pairs = (str(tmp_path / f"{name}.jsonl") for name in ("sampled", "scored", "pairs"))
+    policy = ["--policy", str(model_folder)]
+    assert main(["sample", *policy, str(seen), "-o", sampled]) == 0
+    assert main(["score", "--model", str(model_folder), sampled, "-o", scored, "-q"]) == 0
+    monkeypatch.setattr(policy_options, "load_sampler", lambda options: Dropper())
+    command = ["sample", *policy, sampled, "--blind", "--rewards", scored, "--keep", "0", "-o"]
+    assert main([*command, str(tmp_path / "whole.jsonl"), "--chunk", "2"]) == 0
+    monkeypatch.setattr(policy_options, "load_sampler", lambda options: Dropper(4, KeyboardInterrupt()))
+    blind = tmp_path / "blind.jsonl"
+    assert main([*command, str(blind), "--chunk", "2"]) == 130
+    monkeypatch.setattr(policy_options, "load_sampler", lambda options: Dropper())
+    assert main([*command, str(blind), "--chunk", "2"]) == 0
+    assert blind.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    rows = rows_of(blind)
+    assert len(rows) == 9
+    assert all(len(row["responses"]) == 1 and row["messages"][0]["content"][0]["type"] == "image" for row in rows)
+    best = {row["id"]: max(range(7), key=row["rewards"].__getitem__) for row in rows_of(Path(scored))}
+    assert [row["id"] for row in rows] == [f"{name}/{number}" for name, number in best.items()]
+    capsys.readouterr()
+    assert main(["pairs", sampled, "--rewards", scored, "--blind", str(blind), "-o", pairs]) == 0
+    report = json.loads(capsys.readouterr().out)
+    made = [row for row in rows_of(Path(pairs)) if row["id"].endswith("-blind")]
+    assert report["blind"]["cut"] == 9
+    assert report["blind"]["made"] == len(made) == 9 - sum(report["blind"]["dropped"].values())
+    assert len(rows_of(Path(pairs))) == report["pairs"] > len(made)
+    for options, said in [
+        (["--keep", "0.2"], "begun with blind.keep 0.0, now 0.2"),
+        (["--on-error", "skip"], "--blind stops at a bad row"),
+        (["--keys", sampled], "no row has an 'answer'"),
+    ]:
+        assert main([*command, str(blind), "--chunk", "2", *options]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["sample", *policy, sampled, "-o", str(tmp_path / "x.jsonl"), "--keep", "0.2"]) == 2
+    assert "--keep is for --blind" in capsys.readouterr().err
+    assert main(["sample", *policy, sampled, "-o", str(tmp_path / "x.jsonl"), "--blind"]) == 2
+    assert "--blind needs --rewards" in capsys.readouterr().err
+
+
+class Leaving(Served):
+    """A reward server that is gone after three requests."""
+
+    def __init__(self) -> None:
+        self.left = 3
+        super().__init__()
+
+    def answer(self, request: Any) -> Any:
+        if request.url.path == "/v1/score":
+            self.left -= 1
+            if self.left < 0:
+                return pytest.importorskip("httpx").Response(503)
+        return super().answer(request)
+
+
+def test_a_reward_server_that_goes_away_leaves_what_was_scored(
+    sample: Sample,
+    sampler: FakeSampler,
+    prompts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sample(prompts)
+    server = Leaving()
+    monkeypatch.setattr(remote, "_FIRST_WAIT", 0.001)
+    engine = functools.partial(remote.RemoteEngine, transport=server.wires, retries=2)
+    monkeypatch.setattr(served, "RemoteEngine", engine)
+    output = tmp_path / "scored.jsonl"
+    command = ["score", str(tmp_path / "sampled.jsonl"), "--engine", "http://a.example", "-o", str(output), "-q"]
+    assert main([*command, "--chunk", "4"]) == 2
+    said = capsys.readouterr().err
+    assert "3 times" in said
+    assert said.count("\n") == 1
+    assert len(rows_of(output)) == 12
+    assert server.left == -3
+    server.left = 99
+    assert main([*command, "--chunk", "4"]) == 0
+    assert server.left == 97
+    assert [row["id"] for row in rows_of(output)] == [f"q{i}" for i in range(20)]
+
+
+def test_a_policy_with_another_tokenizer_than_the_reward_model(
+    checkpoint: Callable[..., Path], seen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy, reward = tmp_path / "policy", checkpoint()
+    shutil.copytree(checkpoint(form="none"), policy)
+    other = tokenizer.build_tokenizer(tokenizer._MERGES[::-1])  # as many tokens, under other numbers
+    other.chat_template = tokenizer.CHAT_TEMPLATES["qwen2_5_vl"]
+    other.save_pretrained(str(policy))
+    model = RewardModel.from_pretrained(reward, device="cpu", dtype="float32")
+    assert other("the red circle")["input_ids"] != model.processor.tokenizer("the red circle")["input_ids"]
+    sampled, scored, blind, pairs = (str(tmp_path / f"{n}.jsonl") for n in ("sampled", "scored", "blind", "pairs"))
+    asking = ["--policy", str(policy), "--device", "cpu", "--max-tokens", "6", "-q"]
+    assert main(["sample", *asking, str(seen), "-n", "3", "-o", sampled]) == 0
+    assert main(["score", "--model", str(reward), "--device", "cpu", sampled, "-o", scored, "-q"]) == 0
+    # Texts and pictures go from one to the other, and nothing else.
+    groups, rows = list(read_groups(sampled)), rows_of(Path(scored))
+    written = [[str(response[0].content) for response in group.responses] for group in groups]
+    anew = [Group(group.messages, answers, id=group.id) for group, answers in zip(groups, written, strict=True)]
+    for rewards, row in zip(model.score_groups(anew), rows, strict=True):
+        assert row["rewards"] == pytest.approx(rewards, abs=1e-4)
+    # Random models rarely end an answer, and what is cut off is never chosen.
+    ended = [{name: value for name, value in row.items() if name != "unfinished"} for row in rows_of(Path(sampled))]
+    Path(sampled).write_text("".join(json.dumps(row) + "\n" for row in ended))
+    assert main(["sample", *asking, sampled, "--blind", "--rewards", scored, "-o", blind]) == 0
+    capsys.readouterr()
+    assert main(["pairs", sampled, "--rewards", scored, "--blind", blind, "-o", pairs]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["blind"]["cut"] == 9
+    assert report["pairs"] > report["blind"]["made"] > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,15 @@ def sampler(checkpoint: Callable[..., Path]) -> LocalSampler:
     return LocalSampler.from_pretrained(checkpoint(form="none"), dtype="float32", device="cpu")
 
 
-def theirs(folder: Path, *parts: Any) -> str:
-    """The greedy answer, with the whole prompt run by transformers."""
+def theirs(folder: Path, *parts: Any, beginning: str = "") -> str:
+    """The greedy answer, or the rest of one, with the whole prompt run by transformers."""
     with quiet_transformers():
         model = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     processor = transformers.AutoProcessor.from_pretrained(folder)
     pil = transformers.models.qwen2_vl.image_processing_pil_qwen2_vl.Qwen2VLImageProcessorPil
     processor.image_processor = pil.from_pretrained(folder)
     (message,) = user(*parts)
-    text = processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    text = processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True) + beginning
     pictures = [part["image"] for part in message["content"] if not isinstance(part, str) and part["type"] == "image"]
     inputs = processor(text=[text], images=pictures or None, return_tensors="pt")
     written = model.generate(**inputs, do_sample=False, max_new_tokens=10)
@@ -66,6 +67,20 @@ def test_greedy_answers_are_those_of_transformers(checkpoint: Callable[..., Path
     found = texts(sampler, GREEDY, *(prompt(*parts) for parts in cases))
     for answers, parts in zip(found, cases, strict=True):
         assert answers == [theirs(folder, *parts)] * 3
+
+
+@pytest.mark.parametrize("parts", [("Why?",), (image_part(2), "What?")])
+def test_a_begun_answer_is_gone_on_with(
+    sampler: LocalSampler, checkpoint: Callable[..., Path], parts: tuple[Any, ...]
+) -> None:
+    begun = replace(prompt(*parts), beginning="The circle is")
+    rest = theirs(checkpoint(form="none"), *parts, beginning="The circle is")
+    assert rest != theirs(checkpoint(form="none"), *parts)
+    assert texts(sampler, GREEDY, begun) == [["The circle is" + rest] * 3]
+    drawn = SamplingSettings(answers=2, max_tokens=4)
+    other = replace(begun, beginning="The")
+    assert begun.seed(drawn) != other.seed(drawn)
+    assert other.seed(drawn) == replace(other, beginning="The").seed(drawn)
 
 
 def test_prompt_and_picture_are_run_once(sampler: LocalSampler) -> None:

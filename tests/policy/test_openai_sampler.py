@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,24 @@ def test_pictures_are_sent_inside(tmp_path: Path) -> None:
         server.sampler().sample([prompt([{"type": "image", "image": "none.png"}])], SETTINGS)
     with pytest.raises(UnsupportedError, match="prompt 'q': a video"):
         server.sampler().sample([prompt([{"type": "video", "video": "a.mp4"}])], SETTINGS)
+
+
+def test_a_begun_answer_is_gone_on_with() -> None:
+    server = Server(lambda body: answers(body | {"messages": [{"content": " mat"}]}))
+    begun = replace(prompt("Where is it?"), beginning="It is on the")
+    (sampled,) = server.sampler().sample([begun], SETTINGS)
+    assert [str(response[0].content) for response in sampled.group.responses] == [
+        f"It is on the mat {i}" for i in range(3)
+    ]
+    (body,) = server.asked
+    assert body["messages"] == [
+        {"role": "user", "content": "Where is it?"},
+        {"role": "assistant", "content": "It is on the"},
+    ]
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    refusing = Server(lambda _: httpx.Response(400, text="unknown parameter"))
+    with pytest.raises(EngineError, match=r"answered 400: unknown parameter; it was to go on with a begun answer"):
+        refusing.sampler().sample([begun], SETTINGS)
 
 
 def test_a_server_that_gives_one_answer_is_asked_again() -> None:

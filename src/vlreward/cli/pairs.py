@@ -31,6 +31,9 @@ def add(verbs: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("groups", metavar="GROUPS", help="a groups file, such as vlreward sample writes")
     parser.add_argument("--rewards", required=True, metavar="FILE", help="what vlreward score wrote of it")
+    parser.add_argument(
+        "--blind", metavar="FILE", help="what vlreward sample --blind wrote of both: reject that too (default: none)"
+    )
     parser.add_argument("--output", "-o", required=True, metavar="OUT", help="write pairs here (.jsonl or .parquet)")
     parser.add_argument("--format", default="trl", choices=_FORMATS, help="whose form (default: trl)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
@@ -51,7 +54,9 @@ def add(verbs: Any) -> None:
     which.add_argument(
         "--bottom", type=positive_integer, default=1, metavar="K", help="reject from the worst K (default: 1)"
     )
-    which.add_argument("--per-prompt", type=positive_integer, metavar="N", help="most pairs of a prompt (default: all)")
+    which.add_argument(
+        "--per-prompt", type=positive_integer, metavar="N", help="most pairs of a prompt's own answers (default: all)"
+    )
     which.add_argument(
         "--length-balance",
         type=float,
@@ -66,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from vlreward.data.writing import check_writable
     from vlreward.policy.answers import exact_match, math_match
     from vlreward.policy.pairs import PairSettings, build_pairs, write_pairs
-    from vlreward.policy.prompts import read_answer_keys, read_scored
+    from vlreward.policy.prompts import read_answer_keys, read_continued, read_scored
 
     from .tables import on_terminal
 
@@ -82,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{output}: exists; write to another file, or replace it with --overwrite")
     keys = None if args.answers is None else read_answer_keys(args.answers)
     match = math_match if args.match == "math" else exact_match
-    pairs, report = build_pairs(read_scored(args.groups, args.rewards, keys=keys, match=match), settings)
+    blind = None if args.blind is None else read_continued(args.blind)
+    pairs, report = build_pairs(read_scored(args.groups, args.rewards, keys=keys, match=match), settings, blind)
     write_pairs(pairs, output, format=args.format, overwrite=args.overwrite)
     if args.json or not on_terminal():
         print(json.dumps({"output": str(output), **report.to_dict()}, ensure_ascii=False))
@@ -97,4 +103,7 @@ def _lines(output: Path, report: PairReport) -> list[str]:
     lines += [f"  {count:,} pairs left out: {reason}" for reason, count in report.left_out.items()]
     if report.key_and_reward_agree is not None:
         lines.append(f"  {report.by_key:,} pairs by the key; the rewards agree with {report.key_and_reward_agree:.1%}")
+    if report.blind is not None:
+        lines.append(f"  {report.blind.made:,} pairs of an answer and what was written without the picture")
+        lines += [f"  {count:,} continuations dropped: {reason}" for reason, count in report.blind.dropped.items()]
     return lines

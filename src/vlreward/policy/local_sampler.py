@@ -144,7 +144,7 @@ class LocalSampler:
     def _encoded(self, prompt: Prompt, settings: SamplingSettings) -> tuple[IntArray, list[Medium]]:
         processor: Processor = self._opened.processor
         table = MediaTable()
-        text = processor.render(prompt.messages, generate=True)
+        text = processor.render(prompt.messages, generate=True) + prompt.beginning
         conversation = processor.encode(text, prompt.messages, table, prompt.name)
         if len(conversation) + settings.max_tokens > processor.context:
             raise LengthError(

@@ -24,6 +24,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 _CONNECT = 10.0
 _LATER = (408, 409, 429, 500, 502, 503, 504)
 """Answers that another try may change."""
+_GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
+"""As vLLM's server takes them: the last message is left open."""
 
 
 class OpenAISampler:
@@ -31,6 +33,9 @@ class OpenAISampler:
 
     Pictures are sent inside the request, as data URIs. What may change by itself (a busy or restarting server, a
     connection that breaks) is tried again after a wait that doubles, or that the server names.
+
+    The beginning of an answer goes as a last message that is to be left open, as vLLM's server does. One that refuses
+    is an error; one that passes over the request begins another answer, which cannot be told from here.
 
     Args:
         server: the address up to and with ``/v1``.
@@ -95,15 +100,19 @@ class OpenAISampler:
         self._client.close()
 
     def _sampled(self, prompt: Prompt, settings: SamplingSettings) -> Sampled:
-        body = {
+        messages = chat_messages(prompt.messages, lambda part: _data_uri(part, self._limits, prompt.name))
+        body: dict[str, Any] = {
             "model": self._model,
-            "messages": chat_messages(prompt.messages, lambda part: _data_uri(part, self._limits, prompt.name)),
+            "messages": messages,
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "max_tokens": settings.max_tokens,
         }
         if settings.stop:
             body["stop"] = list(settings.stop)
+        if prompt.beginning:
+            messages.append({"role": "assistant", "content": prompt.beginning})
+            body |= _GO_ON
         answers: list[tuple[str, bool]] = []
         while len(answers) < settings.answers:
             # Some servers give one answer whatever they are asked for; then they are asked again.
@@ -126,7 +135,7 @@ class OpenAISampler:
                 problem = f"cannot be reached ({error or type(error).__name__})"
             else:
                 if response.status_code not in _LATER:
-                    return _json(response, f"{self._url}: {name}")
+                    return _json(response, f"{self._url}: {name}", goes_on=body.keys() >= _GO_ON.keys())
                 problem = f"answered {response.status_code} {response.reason_phrase}"
                 wait = _asked_wait(response, wait)
             if attempt < self._retries:
@@ -140,7 +149,7 @@ def _asked_wait(response: httpx.Response, otherwise: float) -> float:
     return min(float(said), _LONGEST_WAIT) if said.isdecimal() else otherwise
 
 
-def _json(response: httpx.Response, where: str) -> Any:
+def _json(response: httpx.Response, where: str, *, goes_on: bool) -> Any:
     if response.status_code in (401, 403):
         raise ConfigError(f"{where}: answered {response.status_code}; it wants an API key that it knows")
     try:
@@ -149,7 +158,10 @@ def _json(response: httpx.Response, where: str) -> Any:
         body = None
     if response.status_code != 200 or not isinstance(body, Mapping):
         said = " ".join(response.text.split())[:200]
-        raise EngineError(f"{where}: answered {response.status_code}: {said or 'nothing'}")
+        hint = (
+            "; it was to go on with a begun answer (continue_final_message), as vLLM's server does" if goes_on else ""
+        )
+        raise EngineError(f"{where}: answered {response.status_code}: {said or 'nothing'}{hint}")
     return body
 
 

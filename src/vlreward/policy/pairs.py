@@ -1,24 +1,28 @@
 """Preference pairs from groups whose answers have been scored: which are kept, which are not, and why.
 
 Where the right answer is known, right answers are chosen and wrong ones rejected, and the reward only says which of
-them; where it is not, the reward says all.
+them; where it is not, the reward says all. Beside a prompt's other answers, what the policy goes on with when it does
+not see the picture can be rejected, see `vlreward.policy.blind`.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from vlreward.data.content import text_of
 from vlreward.data.convert import Conversion, convert_rankings
 from vlreward.data.length_bias import LengthBias, LengthBiasCount
 from vlreward.data.rankings import RankingRow
 from vlreward.errors import ConfigError, InputError
-from vlreward.types import Group, Ranking
+from vlreward.types import Group, Ranking, Response
+
+from .blind import BlindNegatives, BlindReport, BlindSettings
 
 ALL_RIGHT = "all answers right"
 ALL_WRONG = "all answers wrong"
@@ -27,6 +31,9 @@ UNFINISHED = "no finished answer to choose"
 BELOW_MARGIN = "rewards closer than the margin"
 OVER_CAP = "beyond the most pairs of a prompt"
 UNBALANCED = "left out for the balance of lengths"
+
+Judge: TypeAlias = Callable[[Group], tuple[bool, ...] | None]
+"""Which of a group's answers are right; None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +45,16 @@ class PairSettings:
     bottom: int = 1
     """How many of its worst answers are rejected from; each of the best is paired with each of these."""
     per_prompt: int | None = None
-    """Most pairs of a prompt, those with the largest differences of rewards first; None: all."""
+    """Most pairs of a prompt's own answers, those with the largest differences of rewards first; None: all."""
     margin: float = 0.0
     """Least difference of the two rewards. Pairs of a right and a wrong answer need none."""
     length_balance: float | None = None
     """How far the share of pairs whose chosen answer is the longer one may be from a half, 0.05 for 45 % to 55 %: the
-    pairs with the smallest differences of rewards on the larger side are left out. None: as it comes."""
+    pairs with the smallest differences of rewards on the larger side, and before them those without one, are left out.
+    None: as it comes."""
+    blind: BlindSettings | None = None
+    """Which answers are cut and gone on with without the pictures, which is rejected; None: none. To be sampled before
+    the pairs are made."""
 
     def __post_init__(self) -> None:
         for name in ("top", "bottom", "per_prompt"):
@@ -67,11 +78,33 @@ class ScoredGroup:
     """By the key of correct answers; None: the prompt has none."""
     unfinished: frozenset[int] = frozenset()
     """The answers that were cut off at a limit of tokens: they may be rejected, and are never chosen."""
+    judge: Judge | None = None
+    """Says of other answers to the prompt whether they are right; None: nobody does."""
 
     def __post_init__(self) -> None:
         for name, values in (("rewards", self.rewards), ("right", self.right)):
             if values is not None and len(values) != len(self.group):
                 raise InputError(f"group {self.group.id!r}: {len(values)} {name} for {len(self.group)} answers")
+
+    def judged(self, judge: Judge | None) -> ScoredGroup:
+        """With what somebody says of right answers, such as `vlreward.policy.gold.Gold.right`; None: nobody does."""
+        return replace(self, right=None if judge is None else judge(self.group), judge=judge)
+
+    def is_right(self, response: Response) -> bool | None:
+        """Whether another answer to the prompt is right; None where that is not known."""
+        right = None if self.judge is None else self.judge(replace(self.group, responses=(response,)))
+        return None if right is None else right[0]
+
+    def order(self) -> list[int]:
+        """The different answers from best to worst; those of one reward in their order."""
+        first: dict[Any, int] = {}
+        for i, response in enumerate(self.group.responses):
+            first.setdefault(response, i)
+        return sorted(first.values(), key=lambda i: -self.rewards[i])
+
+    def may_be_chosen(self, number: int) -> bool:
+        """Whether an answer is finished and, where that is known, right."""
+        return number not in self.unfinished and (self.right is None or self.right[number])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +113,15 @@ class BuiltPair:
 
     ranking: Ranking
     """The chosen answer first; with the difference of rewards as its margin where the reward has decided."""
-    difference: float
-    """The reward of the chosen answer minus that of the rejected one; below 0 where a key knows better."""
+    difference: float | None
+    """The reward of the chosen answer minus that of the rejected one, below 0 where a key knows better; None for an
+    answer that ends blindly, which has none."""
     lengths: tuple[int, int]
     """Characters of the chosen and of the rejected answer."""
-    by_key: bool
+    by_key: bool = False
     """Whether the key has decided."""
+    blind: bool = False
+    """Whether the rejected answer is the chosen one's beginning, gone on with without the pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +137,7 @@ class PairReport:
     dropped: dict[str, int]
     """The others, by reason."""
     pairs: int
+    """How many there are of every kind."""
     by_key: int
     """Pairs of a right and a wrong answer."""
     left_out: dict[str, int]
@@ -108,24 +145,40 @@ class PairReport:
     key_and_reward_agree: float | None
     """Of the pairs by key, the share in which the right answer has the larger reward; None without such pairs."""
     difference: float | None
-    """The mean difference of rewards; None without pairs."""
+    """The mean difference of rewards, where it is known; None where it never is."""
     chosen_length: float | None
     """Mean characters of the chosen answers."""
     rejected_length: float | None
     """Mean characters of the rejected ones."""
     length_bias: LengthBias
     """How often the longer answer is the chosen one."""
+    blind: BlindReport | None = None
+    """What became of the answers that were gone on with without the pictures; None: there were none."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
         return asdict(self)
 
 
-def build_pairs(scored: Iterable[ScoredGroup], settings: PairSettings) -> tuple[list[BuiltPair], PairReport]:
+def build_pairs(
+    scored: Iterable[ScoredGroup], settings: PairSettings, blind: Iterable[Group] | None = None
+) -> tuple[list[BuiltPair], PairReport]:
     """Make pairs; the same input gives the same pairs in the same order.
 
     Equal answers of a group count once. Groups without a usable pair are counted, never an error.
+
+    Args:
+        scored: answers with their rewards.
+        settings: which pairs are made.
+        blind: what the policy went on with without the pictures, see `vlreward.policy.blind.BlindNegatives`.
+
+    Raises:
+        ConfigError: the settings ask for blind negatives, and there are none.
+        InputError: the blind negatives are of other answers.
     """
+    if settings.blind is not None and blind is None:
+        raise ConfigError("blind: the answers have not been cut and gone on with; sample that first, or drop it")
+    negatives = None if blind is None else BlindNegatives(blind)
     pairs: list[BuiltPair] = []
     dropped: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
@@ -134,24 +187,31 @@ def build_pairs(scored: Iterable[ScoredGroup], settings: PairSettings) -> tuple[
         groups += 1
         with_key += item.right is not None
         found = _pairs_of(item, settings, left_out)
+        cut = [] if negatives is None else [_blind_pair(item, *pair) for pair in negatives.of(item)]
         if isinstance(found, str):
-            dropped[found] += 1
-        else:
-            pairs += found
+            dropped[found] += not cut
+            found = []
+        pairs += found + cut
     used = groups - dropped.total()
     if settings.length_balance is not None:
         kept = _balanced(pairs, settings.length_balance)
         left_out[UNBALANCED] += len(pairs) - len(kept)
         pairs = kept
     report = _report(
-        pairs, groups=groups, with_key=with_key, used=used, dropped=dict(dropped), left_out=dict(+left_out)
+        pairs,
+        groups=groups,
+        with_key=with_key,
+        used=used,
+        dropped=dict(+dropped),
+        left_out=dict(+left_out),
+        blind=None if negatives is None else negatives.report(),
     )
     return pairs, report
 
 
 def _pairs_of(item: ScoredGroup, settings: PairSettings, left_out: Counter[str]) -> list[BuiltPair] | str:
     """A group's pairs, or why it has none."""
-    order = _order(item)
+    order = item.order()
     if len(order) < 2:
         return ONE_ANSWER
     good = bad = order
@@ -175,26 +235,28 @@ def _pairs_of(item: ScoredGroup, settings: PairSettings, left_out: Counter[str])
     return [_built(item, *pair) for pair in made[: settings.per_prompt]] or BELOW_MARGIN
 
 
-def _order(item: ScoredGroup) -> list[int]:
-    """The different answers from best to worst; those of one reward in their order."""
-    first: dict[Any, int] = {}
-    for i, response in enumerate(item.group.responses):
-        first.setdefault(response, i)
-    return sorted(first.values(), key=lambda i: -item.rewards[i])
-
-
 def _built(item: ScoredGroup, chosen: int, rejected: int) -> BuiltPair:
-    group, responses = item.group, item.group.responses
-    difference = item.rewards[chosen] - item.rewards[rejected]
-    name = None if group.id is None else f"{group.id}/{chosen}-{rejected}"
-    pair = Group(group.messages, [responses[chosen], responses[rejected]], id=name, task=group.task)
-    by_key = item.right is not None
-    return BuiltPair(
-        ranking=Ranking(group=pair, ranks=(0, 1), margin=None if by_key else difference),
-        difference=difference,
-        lengths=(len(text_of(responses[chosen])), len(text_of(responses[rejected]))),
-        by_key=by_key,
+    difference, by_key = item.rewards[chosen] - item.rewards[rejected], item.right is not None
+    ranking = _ranking(
+        item.group, chosen, item.group.responses[rejected], str(rejected), None if by_key else difference
     )
+    return BuiltPair(ranking=ranking, difference=difference, lengths=_lengths(ranking), by_key=by_key)
+
+
+def _blind_pair(item: ScoredGroup, chosen: int, rejected: Response) -> BuiltPair:
+    ranking = _ranking(item.group, chosen, rejected, "blind", None)
+    return BuiltPair(ranking=ranking, difference=None, lengths=_lengths(ranking), blind=True)
+
+
+def _ranking(group: Group, chosen: int, rejected: Response, name: str, margin: float | None) -> Ranking:
+    id = None if group.id is None else f"{group.id}/{chosen}-{name}"
+    pair = Group(group.messages, [group.responses[chosen], rejected], id=id, task=group.task)
+    return Ranking(group=pair, ranks=(0, 1), margin=margin)
+
+
+def _lengths(ranking: Ranking) -> tuple[int, int]:
+    chosen, rejected = ranking.group.responses
+    return len(text_of(chosen)), len(text_of(rejected))
 
 
 def _balanced(pairs: Sequence[BuiltPair], balance: float) -> list[BuiltPair]:
@@ -203,9 +265,13 @@ def _balanced(pairs: Sequence[BuiltPair], balance: float) -> list[BuiltPair]:
     shorter = [i for i, pair in enumerate(pairs) if pair.lengths[0] < pair.lengths[1]]
     larger, smaller = (longer, shorter) if len(longer) > len(shorter) else (shorter, longer)
     most = int(len(smaller) * (0.5 + balance) / (0.5 - balance) + 1e-9)  # 3 of 2.9999999
-    kept = sorted(larger, key=lambda i: -pairs[i].difference)[:most]
+    kept = sorted(larger, key=lambda i: -_certainty(pairs[i]))[:most]
     surplus = set(larger) - set(kept)
     return [pair for i, pair in enumerate(pairs) if i not in surplus]
+
+
+def _certainty(pair: BuiltPair) -> float:
+    return -math.inf if pair.difference is None else pair.difference
 
 
 def _report(pairs: Sequence[BuiltPair], **counts: Any) -> PairReport:
@@ -217,8 +283,8 @@ def _report(pairs: Sequence[BuiltPair], **counts: Any) -> PairReport:
     return PairReport(
         pairs=len(pairs),
         by_key=len(by_key),
-        key_and_reward_agree=_mean([pair.difference > 0 for pair in by_key]),
-        difference=_mean([pair.difference for pair in pairs]),
+        key_and_reward_agree=_mean([_certainty(pair) > 0 for pair in by_key]),
+        difference=_mean([pair.difference for pair in pairs if pair.difference is not None]),
         chosen_length=_mean(chosen),
         rejected_length=_mean(rejected),
         length_bias=lengths.result(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from vlreward.errors import InputError
 from vlreward.types import Group, parse_response
 
 from .answers import Match, exact_match, right_answers
+from .blind import BlindSettings, answers_to_cut, cut_group
 from .pairs import ScoredGroup
 from .sampling import Sampled
 
@@ -100,11 +103,40 @@ def read_scored(
         if reward is None or reward.id != group.id or len(reward.rewards) != len(group):
             raise InputError(f"{row.where}: not the group that {rewards} has rewards of there; score this file again")
         key = (keys or {}).get(group.id or "", answer_key(row))
-        yield ScoredGroup(
-            group=group,
-            rewards=reward.rewards,
-            right=None if key is None else right_answers(group, key, match),
-            unfinished=unfinished_responses(row),
-        )
+        item = ScoredGroup(group=group, rewards=reward.rewards, unfinished=unfinished_responses(row))
+        yield item.judged(None if key is None else functools.partial(right_answers, key=key, match=match))
     if next(found, None) is not None:
         raise InputError(f"{rewards}: has rewards of more groups than {sampled} has; score this file again")
+
+
+def scan_cut(scored: Iterable[ScoredGroup], settings: BlindSettings) -> Iterator[GroupRow]:
+    """The answers that are to be cut, each as a group of its own; see `vlreward.policy.blind`.
+
+    Raises:
+        InputError: there are none.
+    """
+    passed_over: Counter[str] = Counter()
+    found = False
+    for item in scored:
+        numbers = answers_to_cut(item, settings)
+        if isinstance(numbers, str):
+            passed_over[numbers] += 1
+            continue
+        found = True
+        for number in numbers:
+            group = cut_group(item.group, number)
+            yield GroupRow(where=f"answer {group.id!r}", content=group)
+    if not found:
+        reasons = ", ".join(f"{count:,} with {reason}" for reason, count in passed_over.items())
+        raise InputError(f"no answer to cut; groups: {reasons or 'none'}")
+
+
+def read_continued(path: str | Path) -> Iterator[Group]:
+    """What the policy went on with, a group for each answer that was cut, as ``vlreward sample --blind`` writes it.
+
+    Raises:
+        InputError: the file or a row cannot be read.
+    """
+    reading = Reading(folder=Path(path).parent)
+    for row in read_rows(path):
+        yield group_of(row, reading)

@@ -23,7 +23,7 @@ class SamplingSettings:
     top_p: float = 1.0
     """Only the most likely tokens are drawn from, those whose probabilities add up to this."""
     max_tokens: int = 512
-    """The longest answer; one that reaches it is unfinished."""
+    """The longest answer, without the beginning that a prompt gives; one that reaches it is unfinished."""
     stop: tuple[str, ...] = ()
     """Texts that end an answer, and are not part of it."""
     seed: int = 0
@@ -51,6 +51,8 @@ class Prompt:
     """Names it in files and in errors."""
     task: str | None = None
     """What kind of task it is, where that is known."""
+    beginning: str = ""
+    """How every answer begins: the policy goes on from there. It ends in no space, which would be other tokens."""
 
     @classmethod
     def of(cls, group: Group) -> Prompt:
@@ -64,7 +66,7 @@ class Prompt:
 
     def seed(self, settings: SamplingSettings) -> int:
         """A seed of its own, 63 bits, by what it says and the seed of the settings."""
-        said = f"{settings.seed} {self.id} {text_of(self.messages)}"
+        said = f"{settings.seed} {self.id} {text_of(self.messages)}{self.beginning}"
         return int.from_bytes(hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1
 
 
@@ -79,8 +81,9 @@ class Sampled:
 
     @classmethod
     def of(cls, prompt: Prompt, answers: Sequence[tuple[str, bool]]) -> Sampled:
-        """From texts, each with whether it is finished."""
-        group = Group(prompt.messages, [text for text, _ in answers], id=prompt.id, task=prompt.task)
+        """From texts, each with whether it is finished; the prompt's beginning is put before them."""
+        texts = [prompt.beginning + text for text, _ in answers]
+        group = Group(prompt.messages, texts, id=prompt.id, task=prompt.task)
         return cls(group=group, unfinished=frozenset(i for i, (_, finished) in enumerate(answers) if not finished))
 
 

@@ -37,6 +37,7 @@ def loop(checkpoint: Callable[..., Path], tmp_path: Path, capsys: pytest.Capture
             "max_length": 400,
             "optimizer": {"learning_rate": 1e-3, "warmup": 0.0},
         },
+        "watch": {"every": 1, "prompts": 2},
         "trainer": {"use_cpu": True, "logging_steps": 1, "save_steps": 1, "disable_tqdm": True},
     }
 
@@ -79,7 +80,13 @@ def test_the_whole_loop_and_going_on(loop: Loop, tmp_path: Path, monkeypatch: py
     html = (tmp_path / "out/report.html").read_text()
     assert html.count('<div class="case">') == 3
     assert html.count("data:image/png;base64,") == 3
-    assert html.count('class="point"') == 3
+    assert html.count('class="point"') == 2 * 3  # while training, and the checkpoints
+    watched = report["watched"]
+    assert [point["step"] for point in watched] == [0, 1, 2]
+    assert [point["prompts"] for point in watched] == [2, 2, 2]
+    # The finished policy, asked while it was trained and from the disk: the first two of its three prompts.
+    sampled = [json.loads(line) for line in (tmp_path / "out/5-evaluate/step-2/sampled.jsonl").read_text().splitlines()]
+    assert watched[-1]["length"] == sum(len(row["responses"][0]) for row in sampled[:2]) / 2
     assert json.loads(loop()[1]) == report
     code, _, error = loop("--set", "seed=1")
     assert code == 2
@@ -125,14 +132,19 @@ def measured(step: int, reward: float, right: list[float]) -> Measured:
 
 
 def test_a_reward_that_parts_from_the_truth_is_said() -> None:
-    course = [measured(0, 0.0, [0, 1, 0, 0]), measured(5, 1.0, [1, 1, 1, 0]), measured(9, 2.0, [1, 1, 0, 0])]
+    course = [measured(0, 0.0, [0, 1, 0, 0]), measured(5, 1.0, [1, 1, 1, 1]), measured(9, 2.0, [1, 0, 0, 0])]
     curve = [item.figures() for item in course]
     (warning,) = _warnings(curve)
-    assert warning.startswith("from step 5 to 9 the reward rose by 1.000 and 25.0% fewer answers are right")
-    gain = _gain(course[0], course[-1])
-    assert gain["accuracy"] == 0.25
-    assert gain["accuracy_interval"][0] <= 0.25 <= gain["accuracy_interval"][1]
-    assert gain["length"] == 9
+    assert warning.startswith("over all held-out prompts, step 9: the reward is above that of step 5")
+    assert "fewer answers are right (25.0%, then 100.0%)" in warning
+    assert _warnings(curve[:2]) == []
+    assert len(_warnings(curve, curve)) == 1  # while training, one evaluation alone may be chance
+    (_, warning) = sorted(_warnings(curve, [*curve, curve[-1] | {"step": 14}]))
+    assert warning.startswith("while training, step 14")
+    gain = _gain(course[0], course[1])
+    assert gain["accuracy"] == 0.75
+    assert gain["accuracy_interval"][0] <= 0.75 <= gain["accuracy_interval"][1]
+    assert gain["length"] == 5
     assert curve[0]["accuracy_interval"][0] < 0.25 < curve[0]["accuracy_interval"][1]
 
 
@@ -150,9 +162,15 @@ def test_the_page_says_what_was_found_and_escapes_what_was_said(tmp_path: Path) 
         "before": curve[0],
         "after": curve[1],
         "over_training": curve,
+        "watched": [],
         "pairs": pairs,
     }
     html = page(report, tmp_path / "before", tmp_path / "after", KeyGold({"q": "4"}))
+    assert html.count("<figure>") == 1
+    assert "Checkpoints, all 2 held-out prompts" in html
+    watched = page(report | {"watched": curve}, tmp_path / "before", tmp_path / "after", None)
+    assert watched.count("<figure>") == 2
+    assert "While training, 2 held-out prompts" in watched
     assert "&lt;b&gt;5&lt;/b&gt;" in html
     assert "<b>" not in html
     assert "before: reward +0.500, ✕ wrong" in html

@@ -11,6 +11,7 @@ import yaml
 
 from vlreward import Group
 from vlreward.errors import ConfigError, InputError
+from vlreward.policy.controls import RandomReward
 from vlreward.policy.gold import KeyGold, WorldGold, families_in_words
 from vlreward.policy.loop import LoopRecipe, read_loop_recipe
 from vlreward.tiny.world import World
@@ -44,6 +45,7 @@ def test_the_recipes_of_the_repository(root: Path, name: str) -> None:
     assert stage.objective.mix.beta == 0.1
     assert stage.data[0].path == f"{recipe.output}/3-pairs/pairs.jsonl"
     assert recipe.held_out.has_gold
+    assert (recipe.watch is None) == bool(recipe.trainer.get("fsdp"))
     if name == "mpo-7b":
         text = (root / "recipes" / "mpo-7b.yaml").read_text()
         assert "NOT RUN HERE" in text
@@ -68,6 +70,14 @@ def test_the_recipes_of_the_repository(root: Path, name: str) -> None:
         (["train.optimiser=1"], "unknown key 'optimiser'; did you mean 'optimizer'?"),
         (["train.objective.loss=bradley-terry"], "expected one of 'mpo', 'dpo', 'sft'"),
         (["trainer.seed=1"], "trainer: seed is set by seed"),
+        (["trainer.eval_steps=1"], "trainer: eval_steps: when there is an evaluation is said by watch.every"),
+        (["watch.every=0"], "watch: every must be above 0"),
+        (["watch={every: 1, on_overoptimisation: end}"], "expected one of 'warn', 'stop'"),
+        (["watch={every: 1}", "trainer.fsdp=true"], "weights that trainer.fsdp shards cannot be asked while training"),
+        (
+            ["held_out={path: p.jsonl}", "watch={every: 1, on_overoptimisation: stop}"],
+            "without right answers nobody sees a policy over-optimised",
+        ),
         (["sampling.answer=2"], "unknown key 'answer'; did you mean 'answers'?"),
     ],
 )
@@ -75,6 +85,19 @@ def test_what_does_not_fit_is_refused(read: Callable[..., LoopRecipe], overrides
     with pytest.raises(ConfigError) as error:
         read(*overrides)
     assert said in str(error.value)
+
+
+def test_a_policy_is_watched_when_the_recipe_says_so(read: Callable[..., LoopRecipe]) -> None:
+    engine = RandomReward(0)
+    assert read().watched_by(engine) is None
+    recipe = read("watch={every: 5, prompts: 3, on_overoptimisation: stop}")
+    trainer = recipe.training().trainer
+    assert (trainer["eval_strategy"], trainer["eval_steps"], trainer["eval_on_start"]) == ("steps", 5, True)
+    watch = recipe.watched_by(engine)
+    assert watch is not None
+    assert watch.stops
+    assert [prompt.id for prompt in watch.prompts] == ["heldout-0-0", "heldout-0-1", "heldout-0-2"]
+    assert watch.gold is not None
 
 
 def test_worlds_that_start_elsewhere_are_apart(read: Callable[..., LoopRecipe]) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from .mpo_figure import course_figure
+
 if TYPE_CHECKING:
     from vlreward.policy.gold import Gold
     from vlreward.policy.pairs import ScoredGroup
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 SAMPLES = 12
 """Prompts that are shown with the answers before and after."""
 _SIDE, _LONGEST = 320, 2000
-_WIDTH, _HEIGHT, _EDGE = 640, 260, 48
 
 
 def page(report: dict[str, Any], before: Path, after: Path, gold: Gold | None) -> str:
@@ -39,7 +40,7 @@ def page(report: dict[str, Any], before: Path, after: Path, gold: Gold | None) -
             reward=report["recipe"]["reward"],
             warnings=_joined(Markup('<p class="missing">{}</p>').format(text) for text in report["warnings"]),
             rows=_joined(_row(name, report[name]) for name in ("before", "after")),
-            figure=_figure(report["over_training"]),
+            figures=_joined(_figures(report)),
             pairs=_joined(_count(*entry) for entry in _counts(report["pairs"])),
             samples=_joined(_sample(*both, gold) for both in islice(_both(before, after), SAMPLES)),
         )
@@ -56,8 +57,7 @@ _PAGE = Markup(
 <table><thead><tr><th></th><th>right</th><th>95 % interval</th><th>reward</th><th>characters</th><th>cut off</th></tr>
 </thead><tbody>{rows}</tbody></table>
 <h2>Over training</h2>
-<figure>{figure}<figcaption>Held-out answers that are right, with 95 % intervals (line and dots, left axis), and their
-mean reward (dashed, right axis), by optimizer steps.</figcaption></figure>
+<div class="figures">{figures}</div>
 <h2>Pairs</h2>
 <dl>{pairs}</dl>
 <h2>Answers before and after</h2>
@@ -99,51 +99,23 @@ def _count(name: str, count: int) -> Markup:
     return Markup("<dt>{}</dt><dd>{:,}</dd>").format(name, count)
 
 
-# The figure.
+# The figures.
 
 
-def _figure(curve: Sequence[dict[str, Any]]) -> Markup:
-    """Right answers and rewards by steps; only numbers and fixed words are drawn."""
-    last = max(curve[-1]["step"], 1)
-    rewards = [point["reward"] for point in curve]
-    low, high = min(rewards), max(rewards)
-
-    def left(point: dict[str, Any]) -> float:
-        return _EDGE + (_WIDTH - 2 * _EDGE) * float(point["step"] / last)
-
-    def top(share: float) -> float:
-        return _HEIGHT - _EDGE - (_HEIGHT - 1.5 * _EDGE) * share
-
-    marks = [_text(f"{25 * i} %", _EDGE - 6, top(i / 4) + 4, "end") for i in range(5)]
-    marks += [_line("grid", _EDGE, top(i / 4), _WIDTH - _EDGE, top(i / 4)) for i in range(5)]
-    marks += [_text(f"{point['step']}", left(point), _HEIGHT - _EDGE + 16) for point in curve]
-    marks += [_text(f"{value:+.2f}", _WIDTH - _EDGE + 4, top(i) + 4, "start") for i, value in enumerate((low, high))]
-    heights = [0.5 if high == low else (value - low) / (high - low) for value in rewards]
-    marks.append(_path("ideal", [(left(point), top(height)) for point, height in zip(curve, heights, strict=True)]))
-    known = [point for point in curve if point["accuracy"] is not None]
-    marks.append(_path("series", [(left(point), top(point["accuracy"])) for point in known]))
-    for point in known:
-        if point["accuracy_interval"] is not None:
-            low_end, high_end = point["accuracy_interval"]
-            marks.append(_line("whisker", left(point), top(low_end), left(point), top(high_end)))
-        dot = Markup('<circle class="point" cx="{:.1f}" cy="{:.1f}" r="4"/>')
-        marks.append(dot.format(left(point), top(point["accuracy"])))
-    head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="Right answers and reward over training">')
-    return head.format(_WIDTH, _HEIGHT) + Markup("").join(marks) + Markup("</svg>")
+def _figures(report: dict[str, Any]) -> Iterator[Markup]:
+    """What was seen while training, where it was watched, and the checkpoints."""
+    yield from _figure(report["watched"], f"while training, {{:,}} held-out prompts; {_LEGEND}")
+    yield from _figure(report["over_training"], f"checkpoints, all {{:,}} held-out prompts; {_LEGEND}")
 
 
-def _text(words: str, left: float, top: float, anchor: str = "middle") -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(left, top, anchor, words)
+_LEGEND = "right answers with 95 % intervals (line and dots, left axis), mean reward (dashed, right axis), and length"
 
 
-def _line(name: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
-    line = Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>')
-    return line.format(name, x1, y1, x2, y2)
-
-
-def _path(name: str, points: Sequence[tuple[float, float]]) -> Markup:
-    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return Markup('<polyline class="{}" points="{}"/>').format(name, places)
+def _figure(course: Sequence[dict[str, Any]], words: str) -> Iterator[Markup]:
+    if course:
+        said = words.format(course[0]["prompts"])
+        figure = Markup("<figure>{}<figcaption>{}.</figcaption></figure>")
+        yield figure.format(course_figure(course, said), said[:1].upper() + said[1:])
 
 
 # The samples.

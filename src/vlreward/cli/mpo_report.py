@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,30 +52,40 @@ def measure(step: int, policy: str, sampled: Path, rewards: Path, gold: Gold | N
     Raises:
         InputError: a file cannot be read.
     """
-    from vlreward.data.content import text_of
+    from vlreward.policy.overoptimisation import Judged
     from vlreward.policy.prompts import read_scored
 
-    means: list[float] = []
-    lengths: list[float] = []
-    right: dict[int, float] = {}
-    answers = unfinished = 0
-    for place, item in enumerate(read_scored(sampled, rewards)):
-        means.append(_mean(item.rewards))
-        lengths.append(_mean([len(text_of(response)) for response in item.group.responses]))
-        answers += len(item.group)
-        unfinished += len(item.unfinished)
-        known = None if gold is None else gold.right(item.group)
-        if known is not None:
-            right[place] = _mean(known)
+    judged = [
+        Judged.of(replace(item, right=None if gold is None else gold.right(item.group)))
+        for item in read_scored(sampled, rewards)
+    ]
     return Measured(
-        step=step, policy=policy, rewards=means, lengths=lengths, unfinished=unfinished / answers, right=right
+        step=step,
+        policy=policy,
+        rewards=[item.reward for item in judged],
+        lengths=[item.length for item in judged],
+        unfinished=_mean([item.unfinished for item in judged]),
+        right={place: item.right for place, item in enumerate(judged) if item.right is not None},
     )
 
 
 def report_of(
-    measured: Sequence[Measured], *, pairs: dict[str, Any], training: dict[str, Any], recipe: LoopRecipe
+    measured: Sequence[Measured],
+    *,
+    pairs: dict[str, Any],
+    training: dict[str, Any],
+    watched: Sequence[dict[str, Any]],
+    recipe: LoopRecipe,
 ) -> dict[str, Any]:
-    """The report of a loop; ``measured`` begins with the policy as it was and ends with the finished one."""
+    """The report of a loop.
+
+    Args:
+        measured: begins with the policy as it was and ends with the finished one.
+        pairs: what became of the prompts.
+        training: what training came to.
+        watched: what was seen of the policy while it was trained, `vlreward.policy.overoptimisation.read_course`.
+        recipe: of the loop.
+    """
     from .mpo_stages import settings_of
 
     curve = [item.figures() for item in measured]
@@ -88,7 +97,8 @@ def report_of(
         "after": curve[-1],
         "gain": _gain(measured[0], measured[-1]),
         "over_training": curve,
-        "warnings": _warnings(curve),
+        "watched": list(watched),
+        "warnings": _warnings(curve, watched),
     }
 
 
@@ -107,18 +117,19 @@ def _gain(before: Measured, after: Measured) -> dict[str, Any]:
     }
 
 
-def _warnings(curve: Sequence[dict[str, Any]]) -> list[str]:
-    """Where the reward and the truth part: the reward has risen, and fewer answers are right."""
+def _warnings(curve: Sequence[dict[str, Any]], watched: Sequence[dict[str, Any]] = ()) -> list[str]:
+    """Where the reward and the truth part, see `vlreward.policy.overoptimisation`.
+
+    Of a finished run nothing follows that could confirm its last evaluation: over all held-out prompts one is enough.
+    """
+    from vlreward.policy.overoptimisation import IN_A_ROW, Point, parting
+
+    names = [item.name for item in fields(Point)]
     found = []
-    for before, after in pairwise(curve):
-        if before["accuracy"] is None or after["accuracy"] is None:
-            continue
-        if after["reward"] > before["reward"] and after["accuracy"] < before["accuracy"]:
-            found.append(
-                f"from step {before['step']} to {after['step']} the reward rose by "
-                f"{after['reward'] - before['reward']:.3f} and {before['accuracy'] - after['accuracy']:.1%} fewer "
-                "answers are right: the reward may be over-optimised"
-            )
+    for what, course, in_a_row in (("while training", watched, IN_A_ROW), ("over all held-out prompts", curve, 1)):
+        parted = parting((Point(**{name: point[name] for name in names}) for point in course), in_a_row=in_a_row)
+        if parted is not None:
+            found.append(f"{what}, {parted}")
     return found
 
 

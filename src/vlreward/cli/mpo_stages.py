@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,25 +12,26 @@ from . import loading, policy_options
 from .options import ModelOptions
 
 if TYPE_CHECKING:
-    from vlreward.policy.gold import Gold
+    from vlreward.engines.base import Engine
     from vlreward.policy.loop import LoopRecipe, Prompts
     from vlreward.policy.sampling import SamplingSettings
     from vlreward.types import Group
 
-    from .compute import Model, Row
+    from .compute import Row
 
 PAIRS, REPORT, PAGE = "pairs.json", "report.json", "report.html"
 
 
 def sample(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
     """Answers of the policy to the prompts."""
-    options = _policy(recipe, recipe.policy, recipe.revision)
-    _sample(recipe.prompts, options, recipe.sampling, place, quiet=quiet)
+    options = policy_of(recipe, recipe.policy, recipe.revision)
+    sample_prompts(recipe.prompts, options, recipe.sampling, place, quiet=quiet)
 
 
 def score(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
     """Their rewards."""
-    _score(recipe, recipe.prompts, recipe.place("sample") / "sampled.jsonl", place / "rewards.jsonl", quiet=quiet)
+    sampled = recipe.place("sample") / "sampled.jsonl"
+    score_answers(recipe, recipe.prompts, sampled, place / "rewards.jsonl", quiet=quiet)
 
 
 def pairs(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
@@ -62,18 +62,21 @@ def train(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
     from .train_progress import StepProgress
 
     del place
+    watch = None if recipe.watch is None else recipe.watched_by(engine_of(recipe, recipe.held_out))
     with Progress("training", "steps", quiet=quiet) as display:
 
         def log(figures: dict[str, float]) -> None:
             rest = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "step")
             display.line(f"step {int(figures['step'])}: {rest}")
 
-        train_policy(recipe.training(), progress=DataProgress(), log=log, callbacks=[StepProgress(display)])
+        told = {"progress": DataProgress(), "log": log, "callbacks": [StepProgress(display)]}
+        train_policy(recipe.training(), watch=watch, **told)
 
 
 def evaluate(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
     """What the policy answers to held-out prompts, before, along the way and after, and the report."""
     from vlreward.data.writing import replacing
+    from vlreward.policy.overoptimisation import COURSE, read_course
 
     from .mpo_page import page
     from .mpo_report import measure, report_of
@@ -82,12 +85,13 @@ def evaluate(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
     for step, options in _policies(recipe):
         folder = place / f"step-{step}"
         folder.mkdir(exist_ok=True)
-        _sample(recipe.held_out, options, recipe.evaluation, folder, quiet=quiet)
+        sample_prompts(recipe.held_out, options, recipe.evaluation, folder, quiet=quiet)
         sampled, rewards = folder / "sampled.jsonl", folder / "rewards.jsonl"
-        _score(recipe, recipe.held_out, sampled, rewards, quiet=quiet)
+        score_answers(recipe, recipe.held_out, sampled, rewards, quiet=quiet)
         measured.append(measure(step, options.policy, sampled, rewards, gold))
     said = json.loads((recipe.place("pairs") / PAIRS).read_text(encoding="utf-8"))
-    report = report_of(measured, pairs=said, training=_trained(recipe), recipe=recipe)
+    watched = read_course(_folder(recipe) / COURSE)
+    report = report_of(measured, pairs=said, training=_trained(recipe), watched=watched, recipe=recipe)
     with replacing(place / REPORT) as part:
         part.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     ends = (place / f"step-{measured[0].step}", place / f"step-{measured[-1].step}")
@@ -95,7 +99,8 @@ def evaluate(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
         part.write_text(page(report, *ends, gold), encoding="utf-8")
 
 
-def _policy(recipe: LoopRecipe, policy: str, revision: str | None = None) -> policy_options.PolicyOptions:
+def policy_of(recipe: LoopRecipe, policy: str, revision: str | None = None) -> policy_options.PolicyOptions:
+    """How a policy of the loop, the one to improve or one that came of it, is loaded."""
     return policy_options.PolicyOptions(
         policy=policy, revision=revision, min_pixels=recipe.min_pixels, max_pixels=recipe.max_pixels
     )
@@ -121,18 +126,18 @@ def _policies(recipe: LoopRecipe) -> Iterator[tuple[int, policy_options.PolicyOp
     from vlreward.train.saving import MODEL, checkpoints
 
     last = int(_trained(recipe)["steps"])
-    yield 0, _policy(recipe, recipe.policy, recipe.revision)
+    yield 0, policy_of(recipe, recipe.policy, recipe.revision)
     for path in checkpoints(_folder(recipe)):
         step = int(path.name.rpartition("-")[2])
         if step < last and (path / MODEL).is_dir():
-            yield step, _policy(recipe, str(path / MODEL))
-    yield last, _policy(recipe, str(_folder(recipe) / MODEL))
+            yield step, policy_of(recipe, str(path / MODEL))
+    yield last, policy_of(recipe, str(_folder(recipe) / MODEL))
 
 
-def _sample(
+def sample_prompts(
     prompts: Prompts, options: policy_options.PolicyOptions, settings: SamplingSettings, place: Path, *, quiet: bool
 ) -> None:
-    """Answers to prompts, in ``sampled.jsonl``."""
+    """Answers to prompts, in ``sampled.jsonl``; run again, it goes on."""
     from .progress import Progress
     from .sample import sampling_run
 
@@ -145,41 +150,57 @@ def _sample(
 def _prompts_file(prompts: Prompts, path: Path) -> Path:
     """The prompts as a file; those of a world are written to ``path``."""
     from vlreward.data.writing import write_groups
-    from vlreward.types import Group
 
     if prompts.path is not None:
         return Path(prompts.path)
     if not path.is_file():  # it appears when it is complete
-        world, data = prompts.in_words().make(), prompts.in_words()
-        items = world.items(data.items, data.start)
-        write_groups(path, (Group(item.messages, [""], id=item.id, task=item.task) for item in items))
+        write_groups(path, prompts.groups())
     return path
 
 
-def _score(recipe: LoopRecipe, prompts: Prompts, sampled: Path, output: Path, *, quiet: bool) -> None:
-    """The rewards of answers, as ``vlreward score`` writes them."""
+def score_answers(recipe: LoopRecipe, prompts: Prompts, sampled: Path, output: Path, *, quiet: bool) -> None:
+    """The rewards of answers to prompts, as ``vlreward score`` writes them; run again, it goes on."""
     from vlreward.data.groups import scan_groups
+    from vlreward.policy.loop import CONTROLS
 
     from .file_run import FileRun
     from .fingerprint import asked_of_model, versions
     from .progress import Progress
 
-    options = ModelOptions(model=recipe.reward, revision=recipe.reward_revision)
-    control = _control(recipe, prompts)
+    options = _reward_options(recipe)
+    is_control = recipe.reward in CONTROLS
     run = FileRun(
         source=sampled,
         output=output,
         config={
             "verb": "score",
-            **({"control": recipe.reward, "seed": recipe.seed} if control else asked_of_model(options)),
+            **({"control": recipe.reward, "seed": recipe.seed} if is_control else asked_of_model(options)),
             "versions": versions(),
         },
         about={"input": str(sampled), "model": recipe.reward},
         read=lambda: scan_groups(sampled),
-        load=lambda: control or _Scoring(options),
+        load=lambda: _Control(engine_of(recipe, prompts)) if is_control else _Scoring(options),
     )
     with Progress(quiet=quiet) as progress:
         run.run(progress)
+
+
+def _reward_options(recipe: LoopRecipe) -> ModelOptions:
+    return ModelOptions(model=recipe.reward, revision=recipe.reward_revision)
+
+
+def engine_of(recipe: LoopRecipe, prompts: Prompts) -> Engine:
+    """What rewards answers to prompts: the reward model, or what stands in its place."""
+    from vlreward.engines.local import LocalEngine
+    from vlreward.policy.controls import OracleReward, RandomReward
+
+    if recipe.reward == "random":
+        return RandomReward(recipe.seed)
+    if recipe.reward != "oracle":
+        return LocalEngine(loading.load_model(_reward_options(recipe)))
+    gold = prompts.gold()
+    assert gold is not None
+    return OracleReward(gold)
 
 
 class _Scoring:
@@ -198,43 +219,20 @@ class _Scoring:
 
 
 class _Control:
-    """Rewards without a reward model."""
+    """Rewards without a reward model, as `FileRun` wants them."""
 
     resolved: Mapping[str, Any] = {}
 
-    def __init__(self, rewards: Callable[[Group], list[float]]) -> None:
-        self._rewards = rewards
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def rows(self, groups: Sequence[Group]) -> list[Row]:
-        return [{"id": group.id, "rewards": self._rewards(group)} for group in groups]
-
-
-def _control(recipe: LoopRecipe, prompts: Prompts) -> Model | None:
-    """What stands in place of a reward model, None where there is one."""
-    if recipe.reward == "oracle":
-        gold = prompts.gold()
-        assert gold is not None
-        return _Control(lambda group: _truth(gold, group))
-    if recipe.reward == "random":
-        return _Control(lambda group: [_chance(recipe.seed, group, i) for i in range(len(group))])
-    return None
-
-
-def _truth(gold: Gold, group: Group) -> list[float]:
-    right = gold.right(group)
-    return [0.0] * len(group) if right is None else [float(value) for value in right]
-
-
-def _chance(seed: int, group: Group, number: int) -> float:
-    """Between 0 and 1, the same for equal answers."""
-    from vlreward.data.content import text_of
-
-    said = f"{seed} {group.id} {text_of(group.responses[number])}"
-    return int.from_bytes(hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=6).digest()) / 2**48
+        return [{"id": reward.id, "rewards": list(reward.rewards)} for reward in self._engine.score(groups)]
 
 
 def settings_of(recipe: LoopRecipe) -> dict[str, Any]:
     """What a report says of its recipe."""
     names = ("policy", "revision", "reward", "reward_revision", "correctness", "seed")
     said = {name: getattr(recipe, name) for name in names}
-    return said | {"objective": asdict(recipe.training().stages[0].objective)}
+    watch = None if recipe.watch is None else asdict(recipe.watch)
+    return said | {"objective": asdict(recipe.training().stages[0].objective), "watch": watch}

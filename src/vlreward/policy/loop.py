@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from vlreward.engines.base import Engine
 from vlreward.errors import ConfigError, InputError
 from vlreward.train.config import build, plain, positive
 from vlreward.train.recipe import read_recipe_as
 from vlreward.train.worlds import WorldData
+from vlreward.types import Group
 
 from .answers import exact_match, math_match
 from .gold import Gold, KeyGold, WorldGold, families_in_words
 from .pairs import PairSettings
 from .prompts import read_answer_keys, scan_prompts
 from .recipe import PolicyRecipe
-from .sampling import SamplingSettings
+from .sampling import Prompt, SamplingSettings
+from .watch import Watch, WatchSettings
 
 STAGES = ("sample", "score", "pairs", "train", "evaluate")
 """In their order; each has a folder in the output."""
@@ -61,6 +65,22 @@ class Prompts:
         assert self.world is not None
         return self.world if self.world.families else replace(self.world, families=families_in_words())
 
+    def groups(self) -> Iterator[Group]:
+        """The prompts, each with one empty response.
+
+        Raises:
+            InputError: a row of the file cannot be read.
+        """
+        if self.path is None:
+            data = self.in_words()
+            for item in data.make().items(data.items, data.start):
+                yield Group(item.messages, [""], id=item.id, task=item.task)
+            return
+        for row in scan_prompts(self.path):
+            if isinstance(row.content, InputError):
+                raise row.content
+            yield row.content
+
     def gold(self) -> Gold | None:
         """Who knows which answers are right, None where nobody does.
 
@@ -85,9 +105,8 @@ class Prompts:
             return
         if not Path(self.path).is_file():
             raise ConfigError(f"{where}: {self.path}: no such file")
-        for row in scan_prompts(self.path):
-            if isinstance(row.content, InputError):
-                raise row.content
+        for _ in self.groups():
+            pass
         self.gold()
 
 
@@ -119,6 +138,8 @@ class LoopRecipe:
     """How pairs are made."""
     correctness: bool = False
     """Whether right answers are chosen and wrong ones rejected, and the reward only says which; else it says all."""
+    watch: WatchSettings | None = None
+    """How the policy is watched while it is trained; None: it is not, and checkpoints are evaluated afterwards."""
     min_pixels: int | None = None
     """Least pixels of a resized picture for the policy; None: what its checkpoint says."""
     max_pixels: int | None = None
@@ -150,6 +171,26 @@ class LoopRecipe:
         if self.reward == "oracle" and not (self.prompts.has_gold and self.held_out.has_gold):
             raise ConfigError("reward: an oracle needs right answers; say prompts.keys and held_out.keys")
         self._check_apart()
+        self._check_watch()
+
+    def _check_watch(self) -> None:
+        """Whether a policy in training can be asked, and by whom."""
+        asked = [name for name in self.trainer if name.startswith("eval_")]
+        if asked:
+            raise ConfigError(f"trainer: {', '.join(asked)}: when there is an evaluation is said by watch.every")
+        if self.watch is None:
+            return
+        sharded = [name for name in ("fsdp", "deepspeed") if self.trainer.get(name)]
+        if sharded:
+            raise ConfigError(
+                f"watch: weights that trainer.{sharded[0]} shards cannot be asked while training; drop watch, and the "
+                "checkpoints are evaluated afterwards"
+            )
+        if self.watch.on_overoptimisation == "stop" and not self.held_out.has_gold:
+            raise ConfigError(
+                "watch: without right answers nobody sees a policy over-optimised, and training would never stop; say "
+                "held_out.keys, or on_overoptimisation: warn"
+            )
 
     def _check_answers(self) -> None:
         """Pairs need two different answers to a prompt."""
@@ -191,9 +232,34 @@ class LoopRecipe:
             "stages": [stage],
             **{name: getattr(self, name) for name in ("revision", "min_pixels", "max_pixels", "dtype", "save_dtype")},
             "seed": self.seed,
-            "trainer": self.trainer,
+            "trainer": self.trainer | self._looks(),
         }
         return build(PolicyRecipe, content, "train")
+
+    def _looks(self) -> dict[str, Any]:
+        """When the policy is looked at, in the words of transformers' ``TrainingArguments``."""
+        if self.watch is None:
+            return {}
+        return {"eval_strategy": "steps", "eval_steps": self.watch.every, "eval_on_start": True}
+
+    def watched_by(self, engine: Engine) -> Watch | None:
+        """Whom the policy in training is shown to; None: nobody.
+
+        Args:
+            engine: gives the rewards of answers to held-out prompts.
+
+        Raises:
+            InputError: the prompts cannot be read.
+        """
+        if self.watch is None:
+            return None
+        return Watch(
+            prompts=[Prompt.of(group) for group in islice(self.held_out.groups(), self.watch.prompts)],
+            sampling=self.evaluation,
+            engine=engine,
+            gold=self.held_out.gold(),
+            stops=self.watch.on_overoptimisation == "stop",
+        )
 
     def place(self, stage: str) -> Path:
         """The folder of a stage."""

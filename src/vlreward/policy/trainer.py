@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 from vlreward.errors import CheckpointError
 from vlreward.train.packs import Pack
 from vlreward.train.run import Outcome, train
-from vlreward.train.trainer import PackTrainer
+from vlreward.train.trainer import PackTrainer, Run
 
+from .language_model import language_model
+from .local_sampler import LocalSampler
 from .losses import PairLogProbs, RewardShift, mpo, rewards_sum
 from .objective import PolicyObjective
+from .overoptimisation import COURSE, Point, course_of, parting, write_course
 from .recipe import PolicyRecipe
 from .reference import FILE, Reference, compute_reference, log_probs_of
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from vlreward.model.reward_model import RewardModel
 
 logger = logging.getLogger("vlreward")
 
@@ -37,12 +45,15 @@ class PolicyTrainer(PackTrainer):
     """Trains a policy on packs of pairs, both answers of a pair behind one prompt and its pictures.
 
     Before the first step, what the policy gives all answers is computed and kept beside the checkpoints: the reference.
+    Evaluation, where it is asked for, shows the policy to a `Watch`.
     """
 
     objective: PolicyObjective
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, module: Any, args: Any, dataset: Any, run: Run, *, watch: Watch | None = None, **options: Any):
+        self.watch = watch
+        run = run if watch is None else replace(run, evaluate=self._show)
+        super().__init__(module, args, dataset, run, **options)
         self.reference: Reference | None = None
         self.shift = RewardShift()
         """BCO's δ: the mean reward of the steps before."""
@@ -59,9 +70,11 @@ class PolicyTrainer(PackTrainer):
         Raises:
             CheckpointError: the run goes on, and one of them is not there.
         """
+        place, step = Path(self.args.output_dir), self.state.global_step
+        if step:
+            self.args.eval_on_start = False  # the policy as it was has been seen
         if not self.objective.compares:
             return
-        place, step = Path(self.args.output_dir), self.state.global_step
         self.reference = Reference.read(place / FILE, self.run.fingerprint)
         if step:
             if self.reference is None:
@@ -132,6 +145,52 @@ class PolicyTrainer(PackTrainer):
             self._mean_length = tokens / max(pairs, 1.0)
         return packs, items
 
+    # Being watched.
+
+    def _show(self, model: RewardModel) -> Mapping[str, float]:
+        """Have the watch ask the policy as it is, each process a share of the prompts."""
+        assert self.watch is not None
+        head = self._module.lm_head
+        writer = language_model(model, None if head is None else head.weight, self.run.writer.source.path)
+        share = (self.args.process_index, self.args.world_size)
+        found = sorted(gather_object(self.watch.ask(LocalSampler(writer, model), share)), key=lambda entry: entry[0])
+        return Point.of(self.state.global_step, [judged for _, judged in found]).figures()
+
+    def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:
+        """The figures of the policy as it is; training may end where the reward and the truth part.
+
+        Raises:
+            UnsupportedError: the model is sharded, or there is no evaluation.
+        """
+        figures = super().evaluate(*args, **options)
+        if self.watch is None:
+            return figures
+        course = course_of(self.state.log_history)
+        if self.args.should_save:
+            write_course(Path(self.args.output_dir) / COURSE, course)
+        found = parting(course)
+        if found is not None and found.seen.step == self.state.global_step:
+            self._has_parted(str(found))
+        return figures
+
+    def _has_parted(self, what: str) -> None:
+        assert self.watch is not None
+        logger.warning("%s%s", what, "; training stops here" if self.watch.stops else "")
+        if self.watch.stops:
+            self.control.should_training_stop = True
+            # So that a run which is killed before the finished policy is written has stopped all the same.
+            self.control.should_save = self.args.save_strategy != "no"
+
+    def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
+        """Train, but not on from where a run has stopped because the reward and the truth had parted."""
+        if resume_from_checkpoint is not None and self.watch is not None and self.watch.stops:
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / "trainer_state.json"))
+            if parting(course_of(state.log_history)) is not None:
+                self._load_from_checkpoint(resume_from_checkpoint)
+                self.state = state
+                return None
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
+
     # The loss.
 
     def pack_loss(self, output: dict[str, Tensor], pack: Pack) -> Tensor:
@@ -186,8 +245,10 @@ class _Moments(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The weights have changed, and nothing of it has been saved yet."""
-        del args, state, control
+        del args
         self._trainer.step_is_over()
+        if self._trainer.watch is not None and state.global_step >= state.max_steps:
+            control.should_evaluate = True
 
 
 class _Terms:
@@ -211,12 +272,14 @@ class _Terms:
         return {"chosen_reward": chosen / pairs, "rejected_reward": rejected / pairs, "chosen_nll": nll / tokens}
 
 
-def train_policy(recipe: PolicyRecipe, **calls: Any) -> list[Outcome]:
+def train_policy(recipe: PolicyRecipe, *, watch: Watch | None = None, **calls: Any) -> list[Outcome]:
     """Train a policy by a recipe. Run again, it goes on where it was stopped.
 
     Args:
         recipe: what is trained.
-        calls: ``evaluate``, ``progress``, ``log`` and ``callbacks``; see `vlreward.train.run.train`.
+        watch: is shown the policy whenever ``trainer.eval_strategy`` says so, and behind the last step; what it finds
+            is logged and kept in `COURSE`.
+        calls: ``progress``, ``log`` and ``callbacks``; see `vlreward.train.run.train`.
 
     Returns:
         What each stage came to; the last one's folder holds the finished policy.
@@ -224,4 +287,5 @@ def train_policy(recipe: PolicyRecipe, **calls: Any) -> list[Outcome]:
     Raises:
         VLRewardError: what is wrong, before a model is loaded wherever that can be known.
     """
-    return train(recipe, trainer=PolicyTrainer, **calls)
+    trainer = functools.partial(PolicyTrainer, watch=watch)
+    return train(recipe, trainer=cast(type[PackTrainer], trainer), **calls)

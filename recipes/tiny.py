@@ -141,7 +141,7 @@ def prompts(opened: RewardModel, items: Sequence[Item]) -> dict[str, torch.Tenso
         text = processor.render(item.messages, generate=True)
         rows_TC = processor.encode(text, item.messages, table, item.id, place=False).rows_TC
         rows.append(torch.from_numpy(rows_TC[:, Column.ID].copy()))
-        for index in dict.fromkeys(i for i in rows_TC[:, Column.MEDIUM].tolist() if i >= 0):
+        for index in rows_TC[rows_TC[:, Column.FEATURE] == 0, Column.MEDIUM]:  # the same picture may come twice
             medium = table.media[index]
             patches[medium.kind].append(torch.from_numpy(processor.media.patches(medium)))
             grids[medium.kind].append(medium.grid)

@@ -327,6 +327,11 @@ def test_answers_are_gone_on_with_without_their_pictures(
     assert report["blind"]["cut"] == 9
     assert report["blind"]["made"] == len(made) == 9 - sum(report["blind"]["dropped"].values())
     assert len(rows_of(Path(pairs))) == report["pairs"] > len(made)
+    monkeypatch.setattr("vlreward.cli.tables.on_terminal", lambda: True)
+    assert main(["pairs", sampled, "--rewards", scored, "--blind", str(blind), "-o", pairs, "--overwrite"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  {len(made)} pairs of an answer and what was written without the picture" in lines
+    assert sum("continuations dropped: " in line for line in lines) == len(report["blind"]["dropped"])
     for options, said in [
         (["--keep", "0.2"], "begun with blind.keep 0.0, now 0.2"),
         (["--on-error", "skip"], "--blind stops at a bad row"),

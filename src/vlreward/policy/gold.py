@@ -45,6 +45,8 @@ class WorldGold:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        # The same questions are judged again and again, and an item draws its pictures.
+        self._item = functools.lru_cache(maxsize=1024)(self._made)
 
     def right(self, group: Group) -> tuple[bool, ...] | None:
         """By the item that the group's id names.
@@ -55,7 +57,7 @@ class WorldGold:
         item = self._item(group.id or "")
         return tuple(is_right(item, text_of(response)) for response in group.responses)
 
-    def _item(self, id: str) -> Item:
+    def _made(self, id: str) -> Item:
         number = id.rpartition("-")[2]
         item = self._world.item(int(number)) if number.isdecimal() else None
         if item is None or item.id != id:

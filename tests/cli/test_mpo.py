@@ -104,6 +104,21 @@ def test_controls_need_no_reward_model(loop: Loop, tmp_path: Path, reward: str) 
     assert values <= {0.0, 1.0} if reward == "oracle" else len(values) > 6
 
 
+@pytest.mark.slow
+def test_pairs_of_answers_that_end_without_the_picture(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlreward.policy.prompts.unfinished_responses", lambda row: frozenset())
+    changes = {"reward": "random", "pairs": {"blind": {"keep": 0.5}}}
+    for stage in ("sample", "score", "pairs"):
+        code, _, error = loop("--stage", stage, **changes)
+        assert code == 0, error
+    said = json.loads((tmp_path / "out/3-pairs/pairs.json").read_text())
+    assert said["blind"]["cut"] == 6
+    ids = [json.loads(line)["id"] for line in (tmp_path / "out/3-pairs/pairs.jsonl").read_text().splitlines()]
+    assert sum(id.endswith("-blind") for id in ids) == said["blind"]["made"] > 0
+
+
 def test_stages_come_one_after_the_other(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, error = loop("--stage", "train")
     assert code == 2

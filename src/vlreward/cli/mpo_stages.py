@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,13 @@ from .options import ModelOptions
 if TYPE_CHECKING:
     from vlreward.engines.base import Engine
     from vlreward.policy.loop import LoopRecipe, Prompts
+    from vlreward.policy.pairs import ScoredGroup
     from vlreward.policy.sampling import SamplingSettings
     from vlreward.types import Group
 
     from .compute import Row
 
-PAIRS, REPORT, PAGE = "pairs.json", "report.json", "report.html"
+PAIRS, BLIND, REPORT, PAGE = "pairs.json", "blind.jsonl", "report.json", "report.html"
 
 
 def sample(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
@@ -38,19 +39,43 @@ def pairs(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:
     """Pairs of them, and what became of the prompts."""
     from vlreward.data.writing import replacing
     from vlreward.policy.pairs import build_pairs, write_pairs
-    from vlreward.policy.prompts import read_scored
+    from vlreward.policy.prompts import read_continued
 
-    del quiet
-    gold = recipe.prompts.gold() if recipe.correctness else None
-    sampled, rewards = recipe.place("sample") / "sampled.jsonl", recipe.place("score") / "rewards.jsonl"
-    scored = (
-        replace(item, right=None if gold is None else gold.right(item.group)) for item in read_scored(sampled, rewards)
-    )
-    built, report = build_pairs(scored, recipe.pairs)
+    scored, blind = _scored(recipe), None
+    if recipe.pairs.blind is not None:
+        _continue_blind(recipe, scored, place / BLIND, quiet=quiet)
+        blind = read_continued(place / BLIND)
+    built, report = build_pairs(scored(), recipe.pairs, blind)
     # First, so that it can be read where no pair is left.
     with replacing(place / PAIRS) as part:
         part.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     write_pairs(built, place / "pairs.jsonl", overwrite=True)
+
+
+def _scored(recipe: LoopRecipe) -> Callable[[], Iterator[ScoredGroup]]:
+    """Reads the scored answers from the start; whether they are right is said where the recipe lets that count."""
+    from vlreward.policy.prompts import read_scored
+
+    gold = recipe.prompts.gold() if recipe.correctness else None
+    judge = None if gold is None else gold.right
+    sampled, rewards = recipe.place("sample") / "sampled.jsonl", recipe.place("score") / "rewards.jsonl"
+    return lambda: (item.judged(judge) for item in read_scored(sampled, rewards))
+
+
+def _continue_blind(
+    recipe: LoopRecipe, scored: Callable[[], Iterator[ScoredGroup]], output: Path, *, quiet: bool
+) -> None:
+    """The best answers, cut and gone on with without the pictures; run again, it goes on."""
+    from .progress import Progress
+    from .sample import blind_run
+
+    assert recipe.pairs.blind is not None
+    options = policy_of(recipe, recipe.policy, recipe.revision)
+    settings = replace(recipe.sampling, answers=1)
+    source = recipe.place("sample") / "sampled.jsonl"
+    run = blind_run(scored, source, output, options, settings, recipe.pairs.blind)
+    with Progress("going on blindly", "answers", quiet=quiet) as progress:
+        run.run(progress)
 
 
 def train(recipe: LoopRecipe, place: Path, *, quiet: bool) -> None:

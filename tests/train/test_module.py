@@ -197,6 +197,25 @@ def test_language_alone_counts_tokens(load: Callable[[str, str], RewardModel]) -
     torch.testing.assert_close(pack_loss(module(pack), pack, objective), expected, rtol=0, atol=1e-10)
 
 
+def test_hidden_words_are_others_and_what_is_written_stays(load: Callable[[str, str], RewardModel]) -> None:
+    model = load("qwen2_5_vl", "float32")
+    rankings = [
+        pair(user(f"What is {i}?"), f"{i} is more than {i - 1} and less than all others.", "No.") for i in range(9)
+    ]
+    plain = one_pack(model, rankings, Objective(loss="language"))
+    half, again = (one_pack(model, rankings, Objective(loss="language", word_dropout=0.5)) for _ in range(2))
+    assert torch.equal(half["targets_A"], plain["targets_A"])
+    ids, shown = (pack["trie"].rows_TC[:, Column.ID] for pack in (plain, half))
+    assert (again["trie"].rows_TC[:, Column.ID] == shown).all()
+    assert (half["trie"].rows_TC[:, 1:] == plain["trie"].rows_TC[:, 1:]).all()
+    changed = set((ids != shown).nonzero()[0].tolist())
+    answers = plain["answer_A"]
+    own = set(plain["parents_A"][1:][answers[1:] == answers[:-1]].tolist())
+    assert changed < own  # no prompt is changed
+    assert 0.3 * len(own) < len(changed) < 0.6 * len(own)
+    assert set(shown[list(changed)].tolist()) <= set(plain["targets_A"].tolist())
+
+
 @pytest.mark.parametrize("writes", [False, True])
 def test_a_pack_of_nothing_runs_everything_and_says_nothing(
     load: Callable[[str, str], RewardModel], writes: bool

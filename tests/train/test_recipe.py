@@ -26,6 +26,8 @@ SMALL: dict[str, Any] = {
     "stages": [{"name": "one", "data": [{"path": "pairs.jsonl"}], "optimizer": {"learning_rate": 1e-3}}],
 }
 
+EVALUATED = ["evaluation={every: 5, benchmarks: [{benchmark: tiny-world, pairs: 11}]}"]
+
 
 def written(folder: Path, **changes: Any) -> Path:
     path = folder / "recipe.yaml"
@@ -83,6 +85,8 @@ def test_values_can_be_replaced(tmp_path: Path) -> None:
             ["stages.one.parts.vision=melted"],
             "vision: expected one of 'train', 'frozen', 'lora', 'qlora', got 'melted'",
         ),
+        (["stages.one.objective.word_dropout=0.1"], "word_dropout belongs to language"),
+        (["stages.one.objective.word_dropout=1"], "word_dropout must be in [0, 1), got 1.0"),
         (["stages.one.objective.verifier_weight=-1"], "verifier_weight must not be below 0, got -1.0"),
         (["stages.one.objective.label_smoothing=0.7"], "label_smoothing must be in [0, 0.5), got 0.7"),
         (["stages.two.batch=3"], "--set stages.two.batch: no 'two' in the list; there are one"),
@@ -95,6 +99,17 @@ def test_values_can_be_replaced(tmp_path: Path) -> None:
         (["head.kind=mlp", "form=value-head"], "form value-head holds a linear head, head.kind is mlp"),
         (["stages.one.objective.loss=language"], "set parts.head to frozen"),
         (["stages.one.objective={loss: plackett-luce, centering: 1}"], "belong to bradley-terry"),
+        (["evaluation={every: 5}"], "evaluation: nothing to evaluate; say benchmarks or audits"),
+        (["evaluation={benchmarks: [{benchmark: tiny-world}]}"], "evaluation: no 'every'; it has no default"),
+        (["evaluation={every: 5, benchmarks: [{benchmark: tiny-world, pairs: 0}]}"], "pairs must be above 0, got 0"),
+        (["evaluation={every: 5, benchmarks: [{benchmark: pairs}]}"], "say which file with data"),
+        (["evaluation={every: 5, benchmarks: [{benchmark: a}, {benchmark: a}]}"], "two are called 'a'"),
+        ([*EVALUATED, "trainer.eval_on_start=true"], "trainer: eval_on_start is set by evaluation.every"),
+        ([*EVALUATED, "trainer.fsdp=full_shard"], "a model that trainer.fsdp shards cannot be asked"),
+        (
+            [*EVALUATED, "stages.one.objective.loss=language", "stages.one.parts.head=frozen"],
+            "no stage trains a reward that could be evaluated",
+        ),
     ],
 )
 def test_what_cannot_be_is_named(tmp_path: Path, overrides: list[str], message: str) -> None:
@@ -165,3 +180,17 @@ def test_new_heads_start_as_stated() -> None:
 )
 def test_every_tensor_has_a_part(name: str, part: str) -> None:
     assert part_of(name) == part
+
+
+def test_stages_with_rewards_are_evaluated(tmp_path: Path) -> None:
+    one = SMALL["stages"][0]
+    writes = one | {"name": "writes", "objective": {"loss": "language"}, "parts": {"head": "frozen"}}
+    recipe = read_recipe(written(tmp_path, stages=[writes, one]), EVALUATED)
+    assert recipe.evaluation is not None
+    assert recipe.evaluation.benchmarks[0].label == "tiny-world"
+    assert [recipe.evaluation.times(steps) for steps in (1, 5, 6)] == [2, 2, 3]
+    first, second = map(recipe.evaluated_at, recipe.stages)
+    assert first == {}
+    assert second == {"eval_strategy": "steps", "eval_steps": 5, "eval_on_start": True}
+    write_recipe(recipe, tmp_path / "again.yaml")
+    assert read_recipe(tmp_path / "again.yaml") == recipe

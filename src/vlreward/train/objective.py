@@ -39,6 +39,11 @@ class BaseObjective:
         return False
 
     @property
+    def hides(self) -> float:
+        """The share of the tokens written so far that are shown as other tokens."""
+        return 0.0
+
+    @property
     def margins(self) -> bool:
         """Whether pairs have the margins that the data says."""
         return False
@@ -73,6 +78,9 @@ class Objective(BaseObjective):
     """Weight of the verifier's loss (arXiv 2110.14168), at every token that not all of a ranking's responses share: is
     what is written up to here as in a best response? The mean of right tokens and that of wrong ones count alike.
     Rewards are then positive where a response looks right; 0 as published."""
+    word_dropout: float = 0.0
+    """With ``language``: the share of a response's tokens that are shown as another response's while what comes next is
+    learned, so that it is seen in the picture, not guessed from the words before (after arXiv 1511.06349)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 0.5:
@@ -80,6 +88,10 @@ class Objective(BaseObjective):
         not_negative("centering", self.centering)
         not_negative("language_weight", self.language_weight)
         not_negative("verifier_weight", self.verifier_weight)
+        if not 0 <= self.word_dropout < 1:
+            raise ConfigError(f"word_dropout must be in [0, 1), got {self.word_dropout}")
+        if self.word_dropout and self.loss != "language":
+            raise ConfigError(f"word_dropout belongs to language: the rewards of {self.loss} would be of other words")
         pairwise = self.label_smoothing or self.centering
         if pairwise and self.loss != "bradley-terry":
             raise ConfigError(f"label_smoothing and centering belong to bradley-terry, the loss is {self.loss}")
@@ -107,6 +119,11 @@ class Objective(BaseObjective):
     def judges(self) -> bool:
         """Where that has a weight."""
         return self.verifier_weight > 0
+
+    @property
+    def hides(self) -> float:
+        """As the setting says."""
+        return self.word_dropout
 
     @property
     def margins(self) -> bool:

@@ -148,6 +148,8 @@ class PackDataset(torch.utils.data.Dataset[Pack]):
         trie = _trie(rows)
         pairs = _pairs(loaded, trie.last_S, margins=self.objective.margins)
         parents, targets, answers = _writing(loaded, trie)
+        if self.objective.hides and len(targets):
+            trie = _hidden(trie, parents, targets, answers, share=self.objective.hides)
         judged, right, judges = _judging(loaded if self.objective.judges else [], trie)
         count = self.objective.items(pairs=len(pairs.chosen), rankings=len(loaded), tokens=len(targets))
         return {
@@ -239,6 +241,16 @@ def _writing(loaded: Sequence[_Loaded], trie: Trie) -> tuple[IntArray, IntArray,
             answers.append(np.full(len(own), first + place))
         first += len(item.rows)
     return np.concatenate(parents), np.concatenate(targets), np.concatenate(answers)
+
+
+def _hidden(trie: Trie, parents: IntArray, targets: IntArray, answers: IntArray, *, share: float) -> Trie:
+    """The trie with a share of the answers' tokens shown as tokens of any answer; the same for the same pack."""
+    draws = np.random.default_rng(targets)
+    own = parents[1:][answers[1:] == answers[:-1]]  # the first token of each answer is written after the prompt's last
+    hidden = own[draws.random(len(own)) < share]
+    rows_TC = trie.rows_TC.copy()
+    rows_TC[hidden, Column.ID] = draws.choice(targets, len(hidden))
+    return Trie(rows_TC, trie.exit_T, trie.last_S)
 
 
 def _judging(loaded: Sequence[_Loaded], trie: Trie) -> tuple[IntArray, npt.NDArray[np.bool_], IntArray]:

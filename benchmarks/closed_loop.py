@@ -10,8 +10,8 @@ prompts differ from seed to seed, held-out prompts are the same for all; no rewa
         --weaker runs/tiny/stage-3-pictures/checkpoint-500/model
 
 Everything is kept in --folder, cell by cell: after Ctrl-C the same command goes on, and at most the cell that was being
-made is made again. The settings of sampling and training are those of recipes/tiny-mpo.yaml, but that pairs need no margin, and
-that every training has as many steps and goes through its pairs as often as that takes.
+made is made again. Sampling and training are as recipes/tiny-mpo.yaml says, but that pairs need no margin, and that
+every training has as many steps and goes through its pairs as often as that takes.
 """
 
 from __future__ import annotations

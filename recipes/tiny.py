@@ -171,7 +171,8 @@ def bundle_reward(model: Path, out: Path, pairs: int) -> dict[str, Any]:
 
 def write_card(folder: Path, name: str, figures: dict[str, Any]) -> None:
     """The card, with its figures as a table; `card-NAME.md` beside this file holds the words."""
-    rows = [f"| {group} | {100 * found['accuracy']:.1f} | {found['n']} |" for group, found in figures["groups"].items()]
+    groups = {group: found for group, found in figures["groups"].items() if group in FAMILIES}  # there are tasks too
+    rows = [f"| {group} | {100 * found['accuracy']:.1f} | {found['n']} |" for group, found in groups.items()]
     low, high = figures["interval"]
     whole = f"| **all** | **{100 * figures['accuracy']:.1f}** ({100 * low:.1f} – {100 * high:.1f}) | {figures['n']} |"
     table = "\n".join(["| | right, % | of |", "|---|---|---|", whole, *rows])

@@ -61,7 +61,7 @@ def test_the_world_is_reported_as_it_was_found(
 ) -> None:
     scores, audited, output = tmp_path / "s.jsonl", tmp_path / "a.jsonl", tmp_path / "r.html"
     found = said(["eval", "tiny-world", "--pairs", "22", "--seed", "-5", "-o", str(scores), *model], capsys)
-    audit = ["audit", "--data", "tiny-world", "--pairs", "11", "--seed", "-3", *AUDITS, "-o", str(audited), *model]
+    audit = ["audit", "--data", "tiny-world", "--pairs", "11", "--seed", "0", *AUDITS, "-o", str(audited), *model]
     findings = said(audit, capsys)
     monkeypatch.setattr(loading, "load_model", None)
     answer = said(["report", str(scores), str(audited), "-o", str(output), "--worst", "3"], capsys)
@@ -80,6 +80,8 @@ def test_the_world_is_reported_as_it_was_found(
     assert {name: audits[name] for name in findings} == findings
     assert pictures.items() <= report["pictures"].items()
     assert evaluation["settings"]["max_pixels"] == 200704
+    assert [part["settings"]["seed"] for part in (evaluation, audits)] == [-5, 0]
+    assert [part["settings"]["pairs"] for part in (evaluation, audits)] == [22, 11]
     assert report["checkpoint"] == json.loads(scores.with_name("s.jsonl.meta.json").read_text())["config"]["checkpoint"]
     assert output.read_text("utf-8").count("background-image") == len(report["pictures"])
     again = tmp_path / "again.html"
@@ -107,6 +109,37 @@ def test_missing_pictures_are_the_first_line(
     assert "They cannot be shown" in output.read_text("utf-8")
     assert main(["report", str(audited), "-o", str(output), "--overwrite"]) == 2
     assert "pairs.jsonl: no such file" in capsys.readouterr().err
+
+
+def test_options_are_named_and_the_data_read_again_by_them(
+    model: list[str], pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [json.loads(line) for line in pairs.read_text("utf-8").splitlines()[:22]]
+    own = tmp_path / "away" / "own.jsonl"
+    own.parent.mkdir()
+    own.write_text("".join(json.dumps(row | {"note": 1}) + "\n" for row in rows), encoding="utf-8")
+    how = ["--ignore", "note", "--media-dir", str(tmp_path)]
+    scores, audited, output = tmp_path / "s.jsonl", tmp_path / "a.jsonl", tmp_path / "r.html"
+    argv = ["eval", "pairs", str(own), *how, "-o", str(scores), *model]
+    grouped = said(argv, capsys)
+    found = said([*argv, "--cluster-by", "none"], capsys)
+    assert found["interval"] != grouped["interval"]
+    audit = ["audit", "--data", str(own), "--pairs", "20", *how, *AUDITS, "-o", str(audited), *model]
+    findings = said(audit, capsys)
+    said(["report", str(scores), str(audited), "-o", str(output)], capsys)
+    values = json.loads(output.with_suffix(".json").read_text("utf-8"))
+    (evaluation,), (audits,) = values["evaluations"], values["audits"]
+    assert evaluation["summary"]["interval"] == found["interval"]
+    assert evaluation["worst"][0]["better"]["prompt_pictures"]
+    findings.pop("pictures")
+    assert {name: audits[name] for name in findings} == findings
+    asked = {"ignore": "note", "media_dir": str(tmp_path)}
+    assert asked | {"cluster_by": "none"} == {
+        name: evaluation["settings"][name] for name in ("ignore", "media_dir", "cluster_by")
+    }
+    assert asked | {"pairs": 20} == {name: audits["settings"][name] for name in ("ignore", "media_dir", "pairs")}
+    assert "format" not in evaluation["settings"]
+    assert "<dt>cluster_by</dt><dd>none</dd>" in output.read_text("utf-8")
 
 
 class Other(FakeModel):

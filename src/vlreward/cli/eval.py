@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlreward.errors import ConfigError, InputError, MediaError
+from vlreward.errors import ConfigError
 
+from .eval_items import CHUNK, CLUSTERS, BenchmarkItems, BenchmarkScorer
 from .options import add_engine_option, add_model_options, model_options, positive_integer
 
 if TYPE_CHECKING:
-    from vlreward.data.groups import GroupRow
     from vlreward.data.limits import MediaLimits
-    from vlreward.engines.base import Engine
     from vlreward.evaluate.benchmarks import Benchmark, Selection
     from vlreward.evaluate.summary import Summary
-    from vlreward.types import Group
 
     from .compute import Row
     from .options import ModelOptions
     from .run_record import RunRecord
 
 NAME = "eval"
-CHUNK = 32
-
-_CLUSTERS: dict[str, tuple[Any, ...]] = {
-    "prompt": ("prompt",),
-    "picture": ("picture",),
-    "both": ("prompt", "picture"),
-    "none": (),
-}
 _WHERE_FOUND = ("data", "data_revision", "media_dir", "offline")
 """Where a file is says nothing of what is in it."""
 
@@ -92,7 +81,7 @@ def _add_world(group: argparse._ArgumentGroup) -> None:
 def _add_pairs(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--cluster-by",
-        choices=tuple(_CLUSTERS),
+        choices=tuple(CLUSTERS),
         help="what makes items one cluster when they share it, for the intervals (default: both)",
     )
     group.add_argument("--format", metavar="FORMAT", help="the file's format, where its first row does not say it")
@@ -127,7 +116,7 @@ def _selection(args: argparse.Namespace, benchmark: Benchmark) -> Selection:
 
     if args.cluster_by and not benchmark.shared:
         raise ConfigError(f"{benchmark.name}: --cluster-by has no use here: every item stands alone")
-    if not set(_CLUSTERS.get(args.cluster_by, ())) <= set(benchmark.shared):
+    if not set(CLUSTERS.get(args.cluster_by, ())) <= set(benchmark.shared):
         known = " and ".join(benchmark.shared)
         raise ConfigError(f"{benchmark.name}: --cluster-by {args.cluster_by} has no use here: items go by {known}")
     if args.data and args.file:
@@ -153,7 +142,7 @@ def _run(
 ) -> RunRecord:
     from vlreward.data.limits import MediaLimits
 
-    from .evaluated import about_run
+    from .evaluated import about_run, options_of
     from .file_run import FileRun
     from .progress import Progress
 
@@ -161,14 +150,14 @@ def _run(
         # Once, although items are gone through twice; and the record names the commit, as the folder does.
         selection = replace(selection, data=benchmark.fetch(selection))
     limits = MediaLimits(allow_urls=options.allow_urls)
-    reading = _Reading(benchmark, selection, limits, allow_missing=args.allow_missing)
+    items = BenchmarkItems(benchmark=benchmark, selection=selection, limits=limits, allow_missing=args.allow_missing)
     run = FileRun(
         source=selection.data or Path(benchmark.name),
         output=output,
         config=_config(benchmark, selection, options),
         about=about_run(options, selection.data, benchmark.source),
-        read=reading.rows,
-        load=lambda: _load(options, reading.facts, limits),
+        read=items.rows,
+        load=lambda: _load(options, items.facts, limits),
         chunk=CHUNK,
         overwrite=args.overwrite,
         skip_errors=args.allow_missing,
@@ -176,76 +165,22 @@ def _run(
     with Progress(quiet=args.quiet) as progress:
         record = run.run(progress)
     # Kept beside the scores, so that figures which are computed from them say it too.
-    seen = {"left_out": dict(reading.left_out), "unusable": [str(error) for error in reading.unusable]}
+    chosen = options_of(benchmark, selection) | {"cluster_by": args.cluster_by, "allow_missing": args.allow_missing}
+    seen = {
+        "left_out": dict(items.left_out),
+        "unusable": [str(error) for error in items.unusable],
+        "options": chosen,
+    }
     record = replace(record, about={**record.about, **seen})
     record.save(run.record_path)
     return record
 
 
-@dataclass
-class _Reading:
-    """A benchmark's items as groups, and what else their rows will say."""
-
-    benchmark: Benchmark
-    selection: Selection
-    limits: MediaLimits
-    allow_missing: bool
-    facts: dict[str, Row] = field(default_factory=dict)
-    left_out: Counter[str] = field(default_factory=Counter)
-    unusable: list[InputError] = field(default_factory=list)
-
-    def rows(self) -> Iterator[GroupRow]:
-        """The items from the first on.
-
-        Raises:
-            InputError: at the end, when there are some that cannot be used, and that is not allowed; or no others.
-        """
-        from vlreward.data.groups import GroupRow
-        from vlreward.evaluate.benchmarks import Item
-        from vlreward.evaluate.check import check_media
-        from vlreward.evaluate.scores import facts_of
-        from vlreward.evaluate.unusable import refusal
-
-        self.facts.clear()
-        self.left_out.clear()
-        self.unusable.clear()
-        for item in self.benchmark.read(self.selection, self.left_out):
-            if not isinstance(item, Item):
-                self.unusable.append(item.error)
-                continue
-            try:
-                check_media(item.ranking.group, item.where, self.limits)
-            except MediaError as error:
-                self.unusable.append(error)
-                continue
-            facts = facts_of(item, self.benchmark.shared)
-            self.facts[facts["id"]] = facts
-            yield GroupRow(where=item.where, content=item.ranking.group)
-        if self.unusable and not (self.allow_missing and self.facts):
-            raise refusal(self.unusable, len(self.facts), "items", allowed=self.allow_missing)
-
-
-@dataclass(kw_only=True)
-class _Scorer:
-    """An engine as `FileRun` wants it."""
-
-    engine: Engine
-    facts: Mapping[str, Row]
-    limits: MediaLimits
-    resolved: Mapping[str, Any]
-
-    def rows(self, groups: Sequence[Group]) -> list[Row]:
-        from vlreward.evaluate.scores import score_blank_too
-
-        scored = score_blank_too(self.engine, groups, self.limits)
-        return [self.facts[str(group.id)] | values for group, values in zip(groups, scored, strict=True)]
-
-
-def _load(options: ModelOptions, facts: Mapping[str, Row], limits: MediaLimits) -> _Scorer:
+def _load(options: ModelOptions, facts: Mapping[str, Row], limits: MediaLimits) -> BenchmarkScorer:
     from .evaluated import load_engine
 
     engine = load_engine(options)
-    return _Scorer(engine=engine, facts=facts, limits=limits, resolved=engine.resolved)
+    return BenchmarkScorer(engine=engine, facts=facts, limits=limits, resolved=engine.resolved)
 
 
 def _config(benchmark: Benchmark, selection: Selection, options: ModelOptions) -> dict[str, Any]:
@@ -288,7 +223,7 @@ def _summary(args: argparse.Namespace, benchmark: Benchmark, path: Path, record:
         benchmark,
         scores,
         model=about.get("model"),
-        shared=_CLUSTERS.get(args.cluster_by),
+        shared=CLUSTERS.get(args.cluster_by),
         counts_expected=_counts(benchmark, record),
         left_out=about.get("left_out"),
         unusable=unusable,

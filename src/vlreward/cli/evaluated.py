@@ -13,6 +13,7 @@ from . import loading
 
 if TYPE_CHECKING:
     from vlreward.engines.base import Engine
+    from vlreward.evaluate.benchmarks import Benchmark, Selection
     from vlreward.types import Group, Reward
 
     from .options import ModelOptions
@@ -73,6 +74,22 @@ def about_run(options: ModelOptions, data: Path | None, source: str) -> dict[str
         "data_commit": _commit_of(data) if data else None,
         "model": options.model,
         "model_commit": _model_commit(options),
+    }
+
+
+_NO_OPTIONS = ("data", "offline")
+"""Fields of a selection that records name otherwise, or that decide no figure."""
+
+
+def options_of(benchmark: Benchmark, selection: Selection) -> dict[str, Any]:
+    """What decides which items of a benchmark are asked about and how they are read, as a record says it.
+
+    Only what means something to the benchmark, defaults included: a report names all of it.
+    """
+    chosen = {name: getattr(selection, name) for name in benchmark.takes if name not in _NO_OPTIONS}
+    return {
+        name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        for name, value in chosen.items()
     }
 
 

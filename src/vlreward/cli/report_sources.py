@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlreward.errors import InputError
 
+from .eval_items import CLUSTERS
 from .run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from vlreward.evaluate.benchmarks import Benchmark, Selection
     from vlreward.evaluate.report import Audited, Evaluation
 
-_OF_THE_MODEL = ("checkpoint", "question", "positive", "negative")
+_OF_THE_HEAD = ("question", "positive", "negative")
+_OF_THE_MODEL = ("checkpoint", *_OF_THE_HEAD)
 _VERBS = ("eval", "audit")
 _WORLD = "tiny-world"
 
@@ -43,6 +45,11 @@ class Source:
         config = self.record.config
         served = config.get("served") or {}
         return {name: config.get(name) for name in _OF_THE_MODEL} | {"served model": served.get("model")}
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What was asked for besides the model; empty in records of before they said it."""
+        return dict(self.record.about.get("options", {}))
 
     @property
     def unfinished(self) -> list[str]:
@@ -98,6 +105,8 @@ def evaluation_from(source: Source, album: Album, media_dir: Path | None, worst:
     about, config = source.record.about, source.record.config
     benchmark = benchmark_of(config["benchmark"])
     chosen = Selection(**config["selection"])
+    if source.options.get("cluster_by"):
+        benchmark = replace(benchmark, shared=CLUSTERS[source.options["cluster_by"]])
     unusable = [*about.get("unusable", ())]
     scores = list(read_scores(source.path, unusable))
     summary = summarise(
@@ -125,13 +134,26 @@ def _found_again(benchmark: Benchmark, chosen: Selection, source: Source, media_
     """The selection with where its items are."""
     if "data" not in benchmark.takes:
         return chosen
-    media_dir = media_dir if "media_dir" in benchmark.takes else None
+    media_dir = media_dir or _folder(source) if "media_dir" in benchmark.takes else None
     return replace(chosen, data=Path(source.record.about["input"]), media_dir=media_dir, ignore=tuple(chosen.ignore))
 
 
+def _folder(source: Source) -> Path | None:
+    """Where relative paths of pictures started."""
+    folder = source.options.get("media_dir")
+    return None if folder is None else Path(folder)
+
+
 def _settings(source: Source) -> Mapping[str, Any]:
-    """How the model was run, and with which versions."""
-    return {**source.record.resolved, **source.record.config.get("versions", {})}
+    """What was asked for, how the model was run, and with which versions; nothing that was left as it is."""
+    config = source.record.config
+    asked = dict(source.options) | {name: config.get(name) for name in _OF_THE_HEAD}
+    said = {
+        name: ", ".join(value) if isinstance(value, list) else value
+        for name, value in asked.items()
+        if value is not None and value is not False and value != []  # a seed of 0 is one
+    }
+    return {**said, **source.record.resolved, **config.get("versions", {})}
 
 
 def audited_from(source: Source, limits: MediaLimits, media_dir: Path | None) -> Audited:
@@ -214,12 +236,14 @@ def _ids(path: Path) -> Iterator[str]:
 def _of_audit(source: Source, scored: Sequence[ScoredPair], media_dir: Path | None) -> tuple[Benchmark, Selection]:
     from vlreward.evaluate.benchmarks import benchmark_of
 
-    name = str(source.record.about["input"])
+    name, said = str(source.record.about["input"]), source.options
     if name != _WORLD:
         own = benchmark_of("pairs")
-        return own, own.select(data=Path(name), **({} if media_dir is None else {"media_dir": media_dir}))
+        folder = media_dir or _folder(source)
+        chosen = {"format": said.get("format"), "ignore": tuple(said.get("ignore", ())), "media_dir": folder}
+        return own, own.select(data=Path(name), **{key: value for key, value in chosen.items() if value})
     world = benchmark_of(_WORLD)
-    # The record does not say the seed; the items' names do: split, seed, number.
+    # Records of before they said the seed: the items' names do (split, seed, number).
     split, _, rest = scored[0].id.partition("-")
-    seed = int(rest.rpartition("-")[0])
-    return world, world.select(pairs=source.record.config["pairs"], seed=seed, split=split)
+    seed = said.get("seed", int(rest.rpartition("-")[0]))
+    return world, world.select(pairs=source.record.config["pairs"], seed=seed, split=said.get("split", split))

@@ -397,3 +397,9 @@ def test_evaluation_is_called_with_the_model_as_it_is(make: Make) -> None:
 
     train(recipe, evaluate=evaluate)
     assert len(seen) == len(set(seen)) == 3  # after steps 2 and 4, and the last
+
+
+def test_an_evaluation_needs_someone_who_evaluates(make: Make) -> None:
+    recipe = make(evaluation={"every": 2, "benchmarks": [{"benchmark": "tiny-world", "pairs": 11}]})
+    with pytest.raises(ConfigError, match="evaluation: nothing is given that evaluates"):
+        train(recipe)

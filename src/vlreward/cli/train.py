@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from vlreward.train.recipe import Recipe
     from vlreward.train.run import Outcome
 
+    from .train_evaluation import Evaluator
+
 NAME = "train"
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -43,33 +45,58 @@ def run(args: argparse.Namespace) -> int:
     """Train, or plan, and print."""
     from vlreward.train.recipe import check_files, read_recipe
 
+    from .train_evaluation import evaluator_of
+
     recipe = read_recipe(args.recipe, args.overrides)
     check_files(recipe)
+    evaluator = evaluator_of(recipe, DataProgress if _is_first() else lambda: _silent)
     as_json = args.json or not on_terminal()
-    return _plan(recipe, as_json) if args.dry_run else _train(recipe, as_json)
+    return _plan(recipe, evaluator, as_json) if args.dry_run else _train(recipe, evaluator, as_json)
 
 
-def _plan(recipe: Recipe, as_json: bool) -> int:
+def _is_first() -> bool:
+    """Whether this is the process that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _silent(what: str, count: int) -> None:
+    del what, count
+
+
+def _plan(recipe: Recipe, evaluator: Evaluator | None, as_json: bool) -> int:
     from vlreward.train.run import plan_stages
 
     estimates = plan_stages(recipe, processes=int(os.environ.get("WORLD_SIZE", "1")), progress=DataProgress())
-    _print({"stages": [asdict(found) for found in estimates]}, map(_plan_lines, estimates), as_json)
+    whole: dict[str, Any] = {"stages": [asdict(found) for found in estimates]}
+    lines = [_plan_lines(found) for found in estimates]
+    if evaluator is not None and recipe.evaluation is not None:
+        times = {
+            found.stage: recipe.evaluation.times(found.steps)
+            for found, stage in zip(estimates, recipe.stages, strict=True)
+            if recipe.evaluated_at(stage)
+        }
+        whole["evaluation"] = {"every": recipe.evaluation.every, "times": times, **evaluator.plan()}
+        lines.append(_evaluation_lines(whole["evaluation"]))
+    _print(whole, lines, as_json)
     return 0
 
 
-def _train(recipe: Recipe, as_json: bool) -> int:
+def _train(recipe: Recipe, evaluator: Evaluator | None, as_json: bool) -> int:
     from vlreward.train.run import train
 
-    from .train_progress import StepProgress
+    from .train_progress import EvaluationFiles, StepProgress
 
-    with Progress("training", "steps", quiet=os.environ.get("RANK", "0") != "0") as display:
+    with Progress("training", "steps", quiet=not _is_first()) as display:
 
         def log(figures: dict[str, float]) -> None:
             rest = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "step")
             display.line(f"step {int(figures['step'])}: {rest}")
 
-        outcomes = train(recipe, progress=DataProgress(), log=log, callbacks=[StepProgress(display)])
-    if os.environ.get("RANK", "0") == "0":
+        callbacks: list[Any] = [StepProgress(display)]
+        if evaluator is not None and recipe.evaluation is not None:
+            callbacks.append(EvaluationFiles(recipe.evaluation, evaluator))
+        outcomes = train(recipe, evaluate=evaluator, progress=DataProgress(), log=log, callbacks=callbacks)
+    if _is_first():
         _print({"stages": [_plain(outcome) for outcome in outcomes]}, map(_outcome_lines, outcomes), as_json)
     return 0
 
@@ -105,6 +132,15 @@ def _plan_lines(found: Estimate) -> list[str]:
     lines.append(f"  about {shown(found.memory_bytes)}B of memory where one device holds everything (estimate)")
     lines.append(f"  about {shown(found.flops)}FLOPs (estimate)")
     return lines + [f"  left out: {count:,} {reason}" for reason, count in found.dropped.items()]
+
+
+def _evaluation_lines(plan: dict[str, Any]) -> list[str]:
+    times = ", ".join(f"{number:,} times in stage {stage}" for stage, number in plan["times"].items())
+    lines = [f"evaluation every {plan['every']:,} steps, {times}"]
+    lines += [f"  {label}: {number:,} items, with and without pictures" for label, number in plan["benchmarks"].items()]
+    if audits := plan.get("audits"):
+        lines.append(f"  audits on {audits['pairs']:,} pairs of {audits['data']}: {', '.join(audits['names'])}")
+    return lines
 
 
 class DataProgress:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from vlreward.errors import ConfigError, describe_unknown, require
 
 from .config import build, not_negative, plain, positive
+from .evaluation import Evaluation
 from .heads import Head
 from .objective import BaseObjective, Objective
 from .parts import Lora, Parts
@@ -163,6 +164,14 @@ class BaseRecipe:
             raise ConfigError(f"form {self.form} holds a linear head, head.kind is mlp; take reward-head or auto")
         _check_trainer(self.trainer)
 
+    def evaluated_at(self, stage: BaseStage) -> dict[str, Any]:
+        """When a stage's model is evaluated, in the words of transformers' ``TrainingArguments``.
+
+        Empty where nothing says so but, perhaps, ``trainer``.
+        """
+        del stage
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(BaseRecipe):
@@ -170,6 +179,29 @@ class Recipe(BaseRecipe):
 
     stages: tuple[Stage, ...]
     """One after the other."""
+    evaluation: Evaluation | None = None
+    """What is measured of the model while it trains; None: nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.evaluation is None:
+            return
+        for name in self.trainer:
+            if name.startswith("eval_"):
+                raise ConfigError(f"trainer: {name} is set by evaluation.every")
+            if name in ("fsdp", "deepspeed") and self.trainer[name]:
+                raise ConfigError(
+                    f"evaluation: a model that trainer.{name} shards cannot be asked while it trains; drop one of them,"
+                    " and evaluate the checkpoints"
+                )
+        if not any(map(self.evaluated_at, self.stages)):
+            raise ConfigError("evaluation: no stage trains a reward that could be evaluated; drop it")
+
+    def evaluated_at(self, stage: BaseStage) -> dict[str, Any]:
+        """As ``evaluation`` says; stages that train no reward are left out."""
+        if self.evaluation is None or not stage.objective.rewards:
+            return {}
+        return {"eval_strategy": "steps", "eval_steps": self.evaluation.every, "eval_on_start": True}
 
 
 RecipeT = TypeVar("RecipeT", bound=BaseRecipe)

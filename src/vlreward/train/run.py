@@ -8,7 +8,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ class Outcome:
     steps: int
     """Optimizer steps in all."""
     figures: dict[str, float]
-    """The last that was logged."""
+    """The last that was logged, an evaluation behind the last step included."""
     dropped: dict[str, int]
     """Rankings that were left out, by reason; one whose picture went missing counts each time it came up, since the run
     was last started."""
@@ -109,7 +109,7 @@ def train(
 
     Args:
         recipe: what is trained.
-        evaluate: what evaluation is, where ``trainer.eval_strategy`` asks for it.
+        evaluate: what evaluation is, where the recipe's ``evaluation`` or ``trainer.eval_strategy`` asks for it.
         progress: told of rankings that are read and measured.
         log: called with what is logged, in place of Trainer's own printing and progress bar.
         callbacks: more of transformers' Trainer.
@@ -122,6 +122,8 @@ def train(
         VLRewardError: what is wrong, before a model is loaded wherever that can be known.
     """
     check_files(recipe)
+    if evaluate is None and any(map(recipe.evaluated_at, recipe.stages)):
+        raise ConfigError("evaluation: nothing is given that evaluates; use vlreward train, or pass evaluate to train")
     output = Path(recipe.output)
     outcomes: list[Outcome] = []
     start: str | Path = recipe.model
@@ -210,8 +212,16 @@ def _write_beside(recipe: BaseRecipe, folder: Path, figures: dict[str, Any]) -> 
 
 
 def _last_figures(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The last of the training itself, and what an evaluation behind the last step found."""
     last: dict[str, float] = next((entry for entry in reversed(history) if "loss" in entry), {})
-    return {name: value for name, value in last.items() if name != "step"}
+    seen = {
+        name: value
+        for entry in history
+        if entry.get("step") == history[-1].get("step")
+        for name, value in entry.items()
+        if name.startswith("eval_")
+    }
+    return {name: value for name, value in last.items() if name != "step"} | seen
 
 
 def plan_stages(recipe: BaseRecipe, *, processes: int = 1, progress: Progress = _silent) -> list[Estimate]:
@@ -363,8 +373,9 @@ def _cache(recipe: BaseRecipe, module: PackModel) -> FeatureCache:
 def run_fingerprint(recipe: BaseRecipe, number: int, start: str | Path, data: StageData) -> str:
     """Another text for whatever would make a run go another way; how it is spread over processes does not."""
     stage = recipe.stages[number]
-    values = plain(replace(recipe, stages=(stage,), trainer={}, output="", allow_urls=False))
+    values = plain(recipe) | {"stages": [plain(stage)], "trainer": {}, "output": "", "allow_urls": False}
     del values["features"]["folder"], values["features"]["max_bytes"]
+    values.pop("evaluation", None)  # only looks
     digest = hashlib.blake2b(json.dumps([number, str(start), values], sort_keys=True).encode(), digest_size=12)
     for source in data.sources:
         digest.update(source.fingerprint.encode())
@@ -382,6 +393,7 @@ def arguments(recipe: BaseRecipe, stage: BaseStage, place: Path, plan: Plan, pro
     optimizer = stage.optimizer
     return _make_arguments(
         recipe,
+        **recipe.evaluated_at(stage),
         output_dir=str(place),
         max_steps=plan.steps,
         gradient_accumulation_steps=plan.packs // processes,

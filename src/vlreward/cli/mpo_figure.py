@@ -47,6 +47,7 @@ def _answers(
     for i in range(5):
         yield _text(f"{25 * i} %", _EDGE - 6, top(i / 4) + 4, "end")
         yield _line("grid", _EDGE, top(i / 4), _WIDTH - _EDGE, top(i / 4))
+    yield _text("right answers (line), reward (dashed)", _EDGE + 4, top(1.0) - 4, "start", "note")
     yield from _dashed(course, "reward", left, top, "+.2f")
     known = [point for point in course if point["accuracy"] is not None]
     yield _path("series", [(left(point), top(point["accuracy"])) for point in known])

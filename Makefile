@@ -11,7 +11,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all check format bench bench-train bench-mpo bench-serve parity parity-train parity-mpo gpu-check tiny clean
+.PHONY: help demo test test-slow test-all check format bench bench-train bench-mpo bench-serve bench-closed-loop parity parity-train parity-mpo gpu-check tiny clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -49,6 +49,9 @@ bench-train: $(STAMP) ## speed and memory of training against LLaMA-Factory and 
 
 bench-mpo: $(STAMP) ## speed and memory of preference training with pictures against TRL
 	$(RUN) benchmarks/mpo.py $(ARGS)
+
+bench-closed-loop: $(STAMP) ## does a better reward make a better policy: a matrix of hours, which goes on where it was stopped
+	$(RUN) benchmarks/closed_loop.py $(ARGS)
 
 bench-serve: $(STAMP) ## throughput and latency of the server against the engine alone and a plain server
 	$(RUN) benchmarks/serve.py $(ARGS)

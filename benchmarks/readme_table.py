@@ -1,7 +1,7 @@
 """Write the README's figures from ``benchmarks/results``; ``--check`` only says whether they are those.
 
-They stand between two markers, so that none is typed by hand: the tables of ``score.json`` and ``train.json``, and the
-peak memory of ``memory_7b.json``.
+They stand between two markers, so that none is typed by hand: the tables of ``score.json``, ``train.json``,
+``mpo.json`` and ``serve.json``, and the peak memory of ``memory_7b.json``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from harness import preference_table, serving_table
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = PROJECT / "README.md"
@@ -26,16 +28,21 @@ NAMES = {
 TRAINERS = {"ms-swift": "ms-swift", "llamafactory": "LLaMA-Factory"}
 
 
-def block(speed: dict[str, Any] | None, memory: dict[str, Any] | None, training: dict[str, Any] | None) -> str:
-    """The README's block for the results of `score.py`, `memory_7b.py` and `train.py`, as far as they are there."""
+def block() -> str:
+    """The README's block for the results, as far as they are there."""
     lines = ["No figures yet: `make bench` makes them."]
-    if speed is not None:
+    if (speed := _read("score.json")) is not None:
         lines = ["", *_table(speed["workloads"]), "", _how(speed)]
-    if memory is not None:
+    if (memory := _read("memory_7b.json")) is not None:
         lines += ["", _memory(memory)]
-    if training is not None:
+    if (training := _read("train.json")) is not None:
         lines += ["", "Training on pairs, with the vision tower frozen:", ""]
         lines += [*_training(training["epochs"]), "", _how_trained(training)]
+    if (preference := _read("mpo.json")) is not None:
+        lines += ["", "Preference training (MPO) with pictures, against TRL's `DPOTrainer` with the same losses:", ""]
+        lines += preference_table.markdown(preference)
+    if (serving := _read("serve.json")) is not None:
+        lines += ["", "Serving (`vlreward serve`):", "", *serving_table.markdown(serving)]
     return "\n".join([BEGIN, *lines, END])
 
 
@@ -132,7 +139,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the README differs")
     check = parser.parse_args().check
     before = README.read_text(encoding="utf-8")
-    after = replaced(before, block(_read("score.json"), _read("memory_7b.json"), _read("train.json")))
+    after = replaced(before, block())
     if check:
         if before != after:
             print("README.md does not show benchmarks/results: run benchmarks/readme_table.py")

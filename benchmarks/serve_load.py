@@ -43,7 +43,7 @@ WANTED_GROWTH = 0.05
 OPTIONS = ["--media-cache-mb", "16", "--prefix-cache-mb", "32", "--max-queue", "6000", "--deadline", "900", "--quiet"]
 BROKEN: list[tuple[str, bytes]] = [
     ("/v1/score", b"{"),
-    ("/v1/score", b'{"groups": [{"messages": [], "responses": ["a"]}]}'),
+    ("/v1/score", b'{"groups": [{"messages": [{"role": "user", "content": 3}], "responses": ["a"]}]}'),
     ("/v1/score", b'{"groups": [{"messages": [{"role": "user", "content": [{"type": "image", "image": "x"}]}]}]}'),
     ("/get_reward", b'{"query": 3}'),
     ("/classify", b'{"input": [1, 2, 3]}'),

@@ -64,11 +64,11 @@ def mistakes(scene: Scene, split: Split) -> list[Scene]:
     """
     match scene:
         case Shapes(things=things):
-            found = _one_other(things, lambda thing: _things(thing, split))
-            return [replace(scene, things=changed) for changed in found]
+            shapes = _one_other(things, lambda thing: _things(thing, split))
+            return [replace(scene, things=changed) for changed in shapes]
         case Street(spots=spots):
-            found = _one_other(spots, lambda spot: _spots(spot, spots, split))
-            return [replace(scene, spots=changed) for changed in found]
+            streets = _one_other(spots, lambda spot: _spots(spot, spots, split))
+            return [replace(scene, spots=changed) for changed in streets]
         case Chart(bars=bars):
             unused = _unused(bar.colour for bar in bars)
             return [replace(scene, bars=changed) for changed in _one_other(bars, lambda bar: _bars(bar, unused))]

@@ -148,11 +148,13 @@ def _options(parser: argparse.ArgumentParser) -> set[str]:
 def test_the_recipe_of_the_documentation_is_one(root: Path, tmp_path: Path) -> None:
     from vlreward.train.recipe import read_recipe
 
-    (example,) = blocks((root / "docs/training.md").read_text(encoding="utf-8"), "yaml")
+    example, section = blocks((root / "docs/training.md").read_text(encoding="utf-8"), "yaml")
     path = tmp_path / "recipe.yaml"
-    path.write_text(example, encoding="utf-8")
-    (stage,) = read_recipe(path).stages
+    path.write_text(example + section, encoding="utf-8")
+    recipe = read_recipe(path)
+    (stage,) = recipe.stages
     assert stage.objective.loss == "bradley-terry"
+    assert recipe.evaluation is not None
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

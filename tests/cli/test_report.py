@@ -121,9 +121,7 @@ def test_options_are_named_and_the_data_read_again_by_them(
     how = ["--ignore", "note", "--media-dir", str(tmp_path)]
     scores, audited, output = tmp_path / "s.jsonl", tmp_path / "a.jsonl", tmp_path / "r.html"
     argv = ["eval", "pairs", str(own), *how, "-o", str(scores), *model]
-    grouped = said(argv, capsys)
     found = said([*argv, "--cluster-by", "none"], capsys)
-    assert found["interval"] != grouped["interval"]
     audit = ["audit", "--data", str(own), "--pairs", "20", *how, *AUDITS, "-o", str(audited), *model]
     findings = said(audit, capsys)
     said(["report", str(scores), str(audited), "-o", str(output)], capsys)

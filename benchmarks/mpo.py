@@ -19,7 +19,6 @@ The model is that of ``train.py`` but for the vocabulary, which is as large as t
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -29,11 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from harness import environments, machine, report
+from harness.command import measured
 from harness.contestant import MPO_OURS, MPO_TRAINERS, MPO_TRL, choose
 from harness.flops import GroupShape, Work, packed_work, padded_work, preference_work
 from harness.pairs import Pair, made_up_pairs
 from harness.preference import BETA, WEIGHTS, order_of, write_policy_recipe, write_trl_job
-from harness.race import Course, Lap, LossesDiffer, Race, run
+from harness.race import Course, Lap, Race, run
 from harness.random_model import tensor_shapes, write_model
 from harness.sizes import BENCH_POLICY, QUICK_POLICY, RELEASED_7B, ModelSize
 from harness.training import Task
@@ -249,21 +249,10 @@ def table(passes: list[dict[str, Any]]) -> str:
 def main() -> int:
     """Measure, print the table, write the result."""
     arguments = parse()
-    out = arguments.out or (None if arguments.quick else RESULT)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            result = measure(arguments, QUICK_POLICY if arguments.quick else BENCH_POLICY, folder)
-        except LossesDiffer as error:
-            print(f"not timed: {error}", file=sys.stderr)
-            return 1
-    print(table(result["passes"]))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"written to {out}")
-    return 0
+    size = QUICK_POLICY if arguments.quick else BENCH_POLICY
+    return measured(
+        arguments, RESULT, lambda folder: measure(arguments, size, folder), lambda result: table(result["passes"])
+    )
 
 
 if __name__ == "__main__":

@@ -16,16 +16,15 @@ the arithmetic alone would give. The time is from messages to numbers: reading, 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from harness import environments, machine, report
+from harness.command import measured
 from harness.contestant import CONTESTANTS, choose
-from harness.duel import ScoresDiffer, Setup, Timing, measure_memory, run
+from harness.duel import Setup, Timing, measure_memory, run
 from harness.flops import GroupShape
 from harness.random_model import write_model
 from harness.sizes import BENCH, QUICK, ModelSize
@@ -121,21 +120,13 @@ def measure(arguments: argparse.Namespace, size: ModelSize, folder: Path) -> dic
 def main() -> int:
     """Measure, print the table, write the result."""
     arguments = parse()
-    out = arguments.out or (None if arguments.quick else RESULT)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            result = measure(arguments, QUICK if arguments.quick else BENCH, folder)
-        except ScoresDiffer as error:
-            print(f"not timed: {error}", file=sys.stderr)
-            return 1
-    print(report.table(result["workloads"]))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"written to {out}")
-    return 0
+    size = QUICK if arguments.quick else BENCH
+    return measured(
+        arguments,
+        RESULT,
+        lambda folder: measure(arguments, size, folder),
+        lambda result: report.table(result["workloads"]),
+    )
 
 
 if __name__ == "__main__":

@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +28,7 @@ from typing import Any
 import httpx
 
 from harness import machine
+from harness.command import measured
 from harness.random_model import write_model
 from harness.sizes import BENCH, QUICK
 from harness.traffic import Ask, Outcome, Send, arrivals, make_groups, run, stagger
@@ -265,16 +264,7 @@ def table(result: dict[str, Any]) -> str:
 def main() -> int:
     """Measure, print the table, write the result."""
     arguments = parse()
-    out = arguments.out or (None if arguments.quick else RESULT)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        result = measure(arguments, folder)
-    print(table(result))
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"written to {out}")
-    return 0
+    return measured(arguments, RESULT, lambda folder: measure(arguments, folder), table)
 
 
 if __name__ == "__main__":

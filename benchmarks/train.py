@@ -16,7 +16,6 @@ second epoch ours has the vision tower's output from its cache.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -26,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from harness import environments, machine, report
+from harness.command import measured
 from harness.contestant import TRAIN_LLAMA_FACTORY, TRAIN_MS_SWIFT, TRAIN_OURS, TRAINERS, choose
 from harness.flops import GroupShape, Work, packed_work, padded_work, trained_work
 from harness.pairs import Pair, made_up_pairs, write_sharegpt
-from harness.race import Course, LossesDiffer, Race, run
+from harness.race import Course, Race, run
 from harness.random_model import tensor_shapes, write_model
 from harness.sizes import BENCH, QUICK, RELEASED_7B, ModelSize
 from harness.training import Task, order_of, write_llama_factory, write_recipe, write_swift
@@ -214,21 +214,10 @@ def table(epochs: list[dict[str, Any]]) -> str:
 def main() -> int:
     """Measure, print the table, write the result."""
     arguments = parse()
-    out = arguments.out or (None if arguments.quick else RESULT)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            result = measure(arguments, QUICK if arguments.quick else BENCH, folder)
-        except LossesDiffer as error:
-            print(f"not timed: {error}", file=sys.stderr)
-            return 1
-    print(table(result["epochs"]))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"written to {out}")
-    return 0
+    size = QUICK if arguments.quick else BENCH
+    return measured(
+        arguments, RESULT, lambda folder: measure(arguments, size, folder), lambda result: table(result["epochs"])
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .command import Differs
 from .contestant import OURS, PUBLISHED, Contestant, Process
 from .workload import Workload
 
@@ -15,7 +16,7 @@ _CHECK_ROUND = -1
 """The round of the comparison and of the memory runs, whose pictures no timed round has."""
 
 
-class ScoresDiffer(Exception):
+class ScoresDiffer(Differs):
     """Contestants do not compute the same thing, so their times cannot be compared."""
 
 

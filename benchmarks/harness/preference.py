@@ -6,12 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from vlreward.policy.recipe import read_policy_recipe
 
 from .pairs import Pair, write_trl
-from .training import ADAMW, TRAINER, Task, planned_order, recipe_content
+from .training import ADAMW, TRAINER, Task, planned_order, recipe_content, write_content
 
 BETA = 0.1
 WEIGHTS = {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}
@@ -31,9 +29,7 @@ def write_policy_recipe(task: Task, pairs: Sequence[Pair], folder: Path) -> Path
         "generation": WEIGHTS["sft"],
     }
     stage["parts"] = {"vision": "frozen", "projector": "train", "language": "train"}
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
+    return write_content(content, folder)
 
 
 def order_of(recipe: Path) -> list[int]:

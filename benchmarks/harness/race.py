@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .command import Differs
 from .contestant import TRAIN_OURS, Contestant, Process
 
 
-class LossesDiffer(Exception):
+class LossesDiffer(Differs):
     """Trainers do not minimise the same thing, so their times cannot be compared."""
 
 

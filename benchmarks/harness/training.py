@@ -68,6 +68,11 @@ def write_recipe(task: Task, data: Path, folder: Path) -> Path:
     (stage,) = content["stages"]
     stage["objective"] = {"loss": "bradley-terry"}
     stage["parts"] = {"vision": "frozen", "projector": "train", "language": "train", "head": "train"}
+    return write_content(content, folder)
+
+
+def write_content(content: dict[str, Any], folder: Path) -> Path:
+    """A recipe's file."""
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path

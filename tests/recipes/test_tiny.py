@@ -16,7 +16,7 @@ from vlreward.tiny.world import World
 
 @pytest.mark.slow
 def test_from_nothing_to_two_models(root: Path, tmp_path: Path) -> None:
-    short = {"seeing": 1, "answering": 2, "checking": 1, "pictures": 1, "pictures-and-text": 1}
+    short = {"seeing": 1, "checking": 1, "pictures": 1, "pictures-and-text": 2}
     values = [f"stages.{name}.max_steps={steps}" for name, steps in short.items()]
     values += [f"stages.{name}.batch=4" for name in short] + ["trainer.save_steps=1"]
     command = [sys.executable, str(root / "recipes/tiny.py"), "--items", "40", "--pairs", "22"]

@@ -33,6 +33,8 @@ class WorldData:
     """Wrong responses of each ranking; 0: conversations with the right one alone, for ``loss: language``."""
     tell: Literal["answers", "inventories"] = "answers"
     """``inventories``: name what a picture shows, in a fixed order; so one learns to see. Wrong ones have mistakes."""
+    shuffled: bool = False
+    """Inventories in any order: each thing has to be found, where in a fixed one it is the next."""
     size: int = 112
     """Pixels of a picture's side."""
 
@@ -68,7 +70,7 @@ class WorldRankings:
     def __getitem__(self, number: int) -> Ranking:
         index = self._settings.start + number
         if self._settings.tell == "inventories":
-            return self._world.inventory(index, self._settings.wrong)
+            return self._world.inventory(index, self._settings.wrong, shuffled=self._settings.shuffled)
         item = self._world.item(index)
         if not self._settings.wrong:
             return _told(item.chat(), item.id)

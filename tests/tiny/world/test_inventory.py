@@ -11,7 +11,7 @@ from vlreward.errors import ConfigError
 from vlreward.tiny.world import SPLITS, Split, World
 from vlreward.tiny.world.chance import Chance
 from vlreward.tiny.world.combinations import CHART_SIZES, LESSON_CHARTS, Pair, is_heldout_pair
-from vlreward.tiny.world.inventory import QUESTION, lesson, mistold, told
+from vlreward.tiny.world.inventory import ANY_ORDER, QUESTION, lesson, mistold, told
 from vlreward.tiny.world.mistakes import mistakes
 from vlreward.tiny.world.oracle.reading import pairs_in
 from vlreward.tiny.world.scenes import Chart, Container, Scene, Shapes, Sign, Spot, Street, Table, TableThing, Thing
@@ -119,6 +119,24 @@ def test_a_conversation_about_one_picture() -> None:
         assert re.fullmatch(r"[a-zA-Z0-9, ]+\.", text)
     with pytest.raises(ConfigError, match="numbered from 0"):
         world.inventory(-1)
+
+
+def test_any_order_says_the_same_and_mistakes_keep_to_it() -> None:
+    world = World(5, families=["charts", "captions"])
+    moved = 0
+    for index in range(40):
+        fixed, shuffled = (world.inventory(index, 3, shuffled=value).group for value in (False, True))
+        picture, words = shuffled.messages[0].parts
+        assert words == Text(text=ANY_ORDER)
+        assert picture.source.tobytes() == fixed.messages[0].parts[0].source.tobytes()  # type: ignore[union-attr]
+        (right, *_), (other, *wrong) = ([str(a.content).rstrip(".") for (a,) in g.responses] for g in (fixed, shuffled))
+        assert sorted(right.split(", ")) == sorted(other.split(", "))
+        assert other not in wrong
+        assert len(wrong) == 3
+        moved += right != other
+        if world.item(index).family == "charts" and " " in other:  # a mistaken value stays where it is
+            assert any(sum(a != b for a, b in zip(other.split(", "), w.split(", "), strict=True)) == 1 for w in wrong)
+    assert moved > 15
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -1,9 +1,10 @@
-"""Inventories: everything that a picture shows, named in a fixed order and in fixed words.
+"""Inventories: everything that a picture shows, named in fixed words and in a fixed order, or in any.
 
 They are lessons, no tasks: an answer about a picture says one or two things of it in one of many ways, and a model that
 has seen nothing yet learns the words of such answers long before it learns to look. Here every word but the commas is
 decided by the picture, pictures of a single thing are among them, and so are signs with any letters and charts of any
 size that is not held out, their bars anywhere: the words and the three sizes that tasks have are learned by heart.
+In a fixed order it is enough to read on; in any order each thing has to be found by the words that begin its phrase.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from .words import LETTERS, may_be_read
 T = TypeVar("T")
 
 QUESTION = "name everything, in order."
+ANY_ORDER = "name everything, in any order."
 _LEAST_PITCH = 10
 """From one bar to the next, in units."""
 _ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
@@ -67,14 +69,15 @@ def lesson(chance: Chance, scene: Scene, split: Split) -> Scene:
     return scene
 
 
-def told(scene: Scene) -> str:
-    """The inventory of a scene: the answer to `QUESTION`."""
-    return ", ".join(_named(scene)) + "."
+def told(scene: Scene, order: int | None = None) -> str:
+    """The inventory of a scene: the answer to `QUESTION`, or to `ANY_ORDER` in the order of a number."""
+    phrases = _named(scene)
+    return ", ".join(phrases if order is None else Chance("order", order).shuffled(phrases)) + "."
 
 
-def mistold(chance: Chance, scene: Scene, split: Split, count: int) -> list[str]:
+def mistold(chance: Chance, scene: Scene, split: Split, count: int, order: int | None = None) -> list[str]:
     """Wrong inventories of a scene, with one mistake or up to three; fewer than ``count`` if there are not so many."""
-    right, found = told(scene), dict[str, None]()
+    right, found = told(scene, order), dict[str, None]()
     for _ in range(5 * count):  # not every mistake can be told: a shape may move within its place
         if len(found) == count:
             break
@@ -82,7 +85,7 @@ def mistold(chance: Chance, scene: Scene, split: Split, count: int) -> list[str]
         for _ in range(1 if chance.coin() else chance.whole(2, 3)):
             others = mistakes(other, split)
             other = chance.choice(others) if others else other
-        if (text := told(other)) != right:
+        if (text := told(other, order)) != right:
             found[text] = None
     return list(found)
 

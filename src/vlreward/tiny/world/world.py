@@ -13,7 +13,7 @@ from .chance import Chance
 from .combinations import SPLITS, Split
 from .draft import Answer, Clip, Draft, Piece
 from .families import FAMILIES
-from .inventory import QUESTION, lesson, mistold, told
+from .inventory import ANY_ORDER, QUESTION, lesson, mistold, told
 from .item import Item, Wrong
 from .paint import SMALLEST, render
 from .scenes import UNITS, Scene
@@ -59,14 +59,15 @@ class World:
         draft, name = self._draft(index)
         return self._finished(draft, name, index)
 
-    def inventory(self, index: int, n_wrong: int = 0) -> Ranking:
-        """A question about a picture of this item, with some of its things: all are to be named in a fixed order.
+    def inventory(self, index: int, n_wrong: int = 0, *, shuffled: bool = False) -> Ranking:
+        """A question about a picture of this item, with some of its things: all are to be named.
 
         An item without a picture gives its own question and responses.
 
         Args:
             index: from 0.
             n_wrong: how many wrong responses at most, beside the right one, which is the first.
+            shuffled: in any order, the same in all responses, rather than in a fixed one.
 
         Raises:
             ConfigError: ``index`` is negative.
@@ -78,11 +79,11 @@ class World:
             return _ranking(item.messages, (item.right, *(wrong.response for wrong in item.wrong[:n_wrong])), item.id)
         chance = Chance(self.seed, self.split, "inventory", index)
         scene = lesson(chance, chance.choice(scenes), self.split)
-        texts = [told(scene), *mistold(chance, scene, self.split, n_wrong)]
+        order = index if shuffled else None
+        texts = [told(scene, order), *mistold(chance, scene, self.split, n_wrong, order)]
         responses = [(self._message("assistant", (text,)),) for text in texts]
-        return _ranking(
-            (self._message("user", (scene, QUESTION)),), responses, f"inventory-{self.split}-{self.seed}-{index}"
-        )
+        question = self._message("user", (scene, ANY_ORDER if shuffled else QUESTION))
+        return _ranking((question,), responses, f"inventory-{self.split}-{self.seed}-{index}")
 
     def items(self, count: int, start: int = 0) -> Iterator[Item]:
         """``count`` items from number ``start`` on."""

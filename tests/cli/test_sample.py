@@ -18,7 +18,8 @@ from vlreward import Group, RewardModel
 from vlreward.cli import main, policy_options, served
 from vlreward.data.groups import read_groups
 from vlreward.data.marks import media_of
-from vlreward.engines import remote
+from vlreward.engines import servers
+from vlreward.engines.remote import RemoteEngine
 from vlreward.errors import EngineError
 from vlreward.policy.openai_sampler import OpenAISampler
 from vlreward.policy.sampling import Prompt, Sampled, SamplingSettings
@@ -127,7 +128,7 @@ def test_a_server_that_goes_away_leaves_what_was_sampled(
     prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     httpx = pytest.importorskip("httpx")
-    monkeypatch.setattr("vlreward.policy.openai_sampler.time.sleep", lambda _: None)
+    monkeypatch.setattr(servers, "_wait", lambda attempt, retry_after: 0.0)
 
     def serve(served: int) -> Server:
         server = Server(*[answers] * served, *([] if served > 20 else [lambda _: httpx.Response(503)]))
@@ -146,7 +147,7 @@ def test_a_server_that_goes_away_leaves_what_was_sampled(
     assert main([*command, "--chunk", "4"]) == 2
     error = capsys.readouterr().err
     assert "answered 503" in error
-    assert "3 times; what was sampled before is kept" in error
+    assert "3 times); what was sampled before is kept" in error
     assert len(rows_of(output)) == 12
     server = serve(21)
     assert main([*command, "--chunk", "4"]) == 0
@@ -370,8 +371,8 @@ def test_a_reward_server_that_goes_away_leaves_what_was_scored(
 ) -> None:
     sample(prompts)
     server = Leaving()
-    monkeypatch.setattr(remote, "_FIRST_WAIT", 0.001)
-    engine = functools.partial(remote.RemoteEngine, transport=server.wires, retries=2)
+    monkeypatch.setattr(servers, "_FIRST_WAIT", 0.001)
+    engine = functools.partial(RemoteEngine, transport=server.wires, retries=2)
     monkeypatch.setattr(served, "RemoteEngine", engine)
     output = tmp_path / "scored.jsonl"
     command = ["score", str(tmp_path / "sampled.jsonl"), "--engine", "http://a.example", "-o", str(output), "-q"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import pickle
@@ -21,7 +22,7 @@ import pytest
 from tests.fakes import FakeEngine, group_row
 from tests.serve.door import Door
 from tests.serve.pictures import data_uri, png
-from vlreward.engines import remote
+from vlreward.engines import servers
 from vlreward.engines.base import Engine
 from vlreward.engines.remote import AsyncRemoteEngine, RemoteEngine
 from vlreward.errors import ConfigError, EngineError, InputError, MediaError, ScoreError, VLRewardError
@@ -59,8 +60,8 @@ def door() -> Door:
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_FIRST_WAIT", 0.001)
-    monkeypatch.setattr(remote, "_LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(servers, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(servers, "_LONGEST_WAIT", 0.01)
 
 
 def engine_of(wires: Wires, servers: str | Sequence[str] = A, **options: Any) -> RemoteEngine:
@@ -203,7 +204,7 @@ def test_a_server_that_always_forgets(door: Door) -> None:
     ],
 )
 def test_it_tries_again(trouble: httpx.Response | Exception, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(servers.random, "uniform", lambda low, high: 0.0)
     with engine_of(Wires(door.app, once(trouble))) as engine:
         assert engine.score(texts(2)) == FakeEngine().score(texts(2))
 
@@ -214,15 +215,6 @@ def test_it_gives_up(door: Door) -> None:
         engine.score(texts(2))
     assert str(caught.value) == f"{A}: the queue is full (asked about group 'g0' and 1 more, 3 times)"
     assert len(wires.log) == 3
-
-
-def test_waits_double_and_heed_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_FIRST_WAIT", 0.5)
-    monkeypatch.setattr(remote, "_LONGEST_WAIT", 30.0)
-    for attempt, most in enumerate([0.5, 1, 2, 4, 8, 16, 30, 30]):
-        waits = {remote._wait(attempt, None) for _ in range(50)}
-        assert most / 2 <= min(waits) < max(waits) <= most
-    assert 7 <= remote._wait(0, 7.0) <= 7.5
 
 
 def test_servers_share_the_work_and_stand_in_for_each_other(door: Door) -> None:
@@ -362,6 +354,10 @@ def test_a_fork_has_a_thread_of_its_own(door: Door, monkeypatch: pytest.MonkeyPa
         ([], {}, "no servers"),
         ("localhost:8080", {}, "not the address"),
         ("http://a/?x=1", {}, "not the address"),
+        ("http://a:99999", {}, "not the address"),
+        ("http://a:x", {}, "not the address"),
+        (A, {"api_key": "schlüssel"}, "API key must be ASCII"),
+        (A, {"api_key": "key\nX-Other: 1"}, "API key must be ASCII"),
         (A, {"timeout": 0}, "timeout"),
         (A, {"groups_per_request": 0}, "groups_per_request"),
         (A, {"requests_at_once": 0}, "requests_at_once"),
@@ -371,6 +367,10 @@ def test_a_fork_has_a_thread_of_its_own(door: Door, monkeypatch: pytest.MonkeyPa
 def test_wrong_arguments(servers: Any, options: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RemoteEngine(servers, **options)
+
+
+def test_both_take_the_same_arguments() -> None:
+    assert inspect.signature(RemoteEngine) == inspect.signature(AsyncRemoteEngine)
 
 
 def test_it_needs_neither_torch_nor_transformers() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes import FakeEngine, fake_reward
 from vlreward.engines.remote import AsyncRemoteEngine
-from vlreward.errors import ConfigError, EngineError, InputError, UnsupportedError
+from vlreward.errors import ConfigError, EngineError, InputError, ScoreError, UnsupportedError
 from vlreward.serve import gateway, native
 from vlreward.serve.app import ServerOptions, create_app
 from vlreward.serve.gateway import DetectedEngine, GatewayLimits, RemoteService
@@ -111,7 +111,7 @@ def test_pictures_go_as_data_uris() -> None:
 
 
 def test_what_cannot_be_answered_now_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlreward.serve.vllm_engine._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("vlreward.engines.servers._FIRST_WAIT", 0.001)
 
     async def work() -> None:
         standin = StandIn(FakeEngine(), failures=[503, 429, 500])
@@ -119,7 +119,7 @@ def test_what_cannot_be_answered_now_is_asked_again(monkeypatch: pytest.MonkeyPa
         assert len(await engine.score(GROUPS[1:])) == 1
         assert len(standin.asked) == 4
         standin.failures = [500] * 9
-        with pytest.raises(EngineError, match=r"answered 500 \(asked 6 times about groups\[0\]: responses\[0\]\)"):
+        with pytest.raises(EngineError, match=r"answered 500 \(asked about groups\[0\]: responses\[0\], 6 times\)"):
             await engine.score(GROUPS[1:])
 
     run(work)
@@ -146,9 +146,40 @@ def test_errors_of_vllm_name_the_group() -> None:
     run(work)
 
 
+def test_another_server_stands_in() -> None:
+    asked: list[str] = []
+
+    class OneDown(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            asked.append(request.url.host)
+            if request.url.host == "down":
+                raise httpx.ConnectError("refused")
+            return await up.handle_async_request(request)
+
+    up = httpx.ASGITransport(app=standin_app(StandIn(FakeEngine())))
+
+    async def work() -> None:
+        engine = VllmEngine(["http://down", "http://up"], model="served/reward", transport=OneDown(), retries=1)
+        assert len(await engine.score(GROUPS)) == 2
+        assert set(asked) == {"down", "up"}
+
+    run(work)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity"])
+def test_a_reward_that_is_no_finite_number(number: str) -> None:
+    async def work() -> None:
+        answer = f'{{"data": [{{"index": 0, "probs": [{number}]}}]}}'
+        transport = httpx.MockTransport(lambda request: httpx.Response(200, text=answer))
+        with pytest.raises(ScoreError, match=r"group 'a': responses\[0\]: vLLM's reward is (nan|inf)"):
+            await VllmEngine(URL, model="m", transport=transport).score(GROUPS[:1])
+
+    run(work)
+
+
 @pytest.mark.parametrize("servers", [[], "localhost:8000", ["http://a", "b"]])
 def test_addresses_are_checked(servers: Any) -> None:
-    with pytest.raises(ConfigError, match="not addresses of servers"):
+    with pytest.raises(ConfigError, match=r"no servers|not the address of a server"):
         VllmEngine(servers)
 
 

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import math
-import random
-import re
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from vlreward.errors import ConfigError, EngineError, require
+from vlreward.errors import ConfigError, EngineError
 from vlreward.types import Group, Reward
 
 from .background import Background
-from .replies import Forgotten, TooLarge, Unavailable, read_reply, rewards_of
+from .replies import Forgotten, TooLarge, read_reply, rewards_of
+from .servers import Server, Servers, Unavailable
 from .wire import Packed, Sent, pack
 
 if TYPE_CHECKING:
@@ -29,35 +25,15 @@ if TYPE_CHECKING:
 
 _RESENDS = 3
 _REMEMBERED = 100_000
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
-_CONNECT = 10.0
-_T = TypeVar("_T")
 
 
 @dataclass(eq=False)
-class _Server:
-    url: str
-    ready_at: float = 0.0
-    """When to ask it again after it could not answer, by the monotonic clock."""
-    asked: int = 0
-    """Requests that it has not answered yet."""
-    sent: set[str] = field(default_factory=set)
-    """Ids of media that it was sent."""
+class _Known:
+    """What one server was sent."""
+
+    ids: set[str] = field(default_factory=set)
+    """Of media."""
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-@dataclass(frozen=True)
-class _Request:
-    method: str
-    path: str
-    content: bytes | None = None
-    content_type: str | None = None
-    names: Sequence[str] = ()
-    """The groups that it is about."""
-
-
-def _upload(sent: Sent) -> _Request:
-    return _Request("PUT", "/v1/media", sent.data, "application/octet-stream", (sent.where,))
 
 
 class AsyncRemoteEngine:
@@ -92,18 +68,20 @@ class AsyncRemoteEngine:
         requests_at_once: int = 8,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        for name, value in (("timeout", timeout), ("groups_per_request", groups_per_request)):
-            if not value > 0:
+        for name, value in (("groups_per_request", groups_per_request), ("requests_at_once", requests_at_once)):
+            if value < 1:
                 raise ConfigError(f"{name} must be positive, got {value!r}")
-        if requests_at_once < 1 or retries < 0:
-            raise ConfigError(f"requests_at_once {requests_at_once}, retries {retries}: need at least 1 and 0")
-        require("httpx", extra="serve", purpose="asking a reward server")
-        self._servers = [_Server(url) for url in _addresses(servers)]
-        self._timeout, self._retries, self._size = timeout, retries, groups_per_request
+        self._servers = Servers(
+            servers,
+            api_key=api_key,
+            timeout=timeout,
+            retries=retries,
+            headers={"X-Vlreward-Deadline": f"{timeout:g}"},
+            transport=transport,
+        )
+        self._known = {server: _Known() for server in self._servers.all}
+        self._size = groups_per_request
         self._turns = asyncio.Semaphore(requests_at_once)
-        self._transport = transport
-        self._client: httpx.AsyncClient | None = None
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     async def score(self, groups: Sequence[Group]) -> list[Reward]:
         """The rewards of each group, in order.
@@ -135,14 +113,17 @@ class AsyncRemoteEngine:
         Raises:
             EngineError: none answers.
         """
-        reply: dict[str, Any] = await self._tried(lambda server: self._ask(server, _Request("GET", "/v1/models")), ())
-        return reply
+
+        async def ask(server: Server) -> dict[str, Any]:
+            response = await self._servers.request(server, "GET", "/v1/models")
+            models: dict[str, Any] = read_reply(response, server.url, ())
+            return models
+
+        return await self._servers.tried(ask, "model")
 
     async def close(self) -> None:
         """Close the connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        await self._servers.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -155,7 +136,8 @@ class AsyncRemoteEngine:
         try:
             async with self._turns:
                 packed = await asyncio.to_thread(pack, groups, names)
-                return await self._tried(lambda server: self._exchange(server, packed, groups), names)
+                about = f"group {names[0]!r}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+                return await self._servers.tried(lambda server: self._exchange(server, packed, groups), about)
         except TooLarge as error:
             if len(groups) == 1:
                 raise error.meant from None
@@ -163,86 +145,39 @@ class AsyncRemoteEngine:
         first = await self._scored(groups[:middle], names[:middle])
         return first + await self._scored(groups[middle:], names[middle:])
 
-    async def _tried(self, ask: Callable[[_Server], Coroutine[Any, Any, _T]], names: Sequence[str]) -> _T:
-        """What a server answers, as often as it takes; ``names`` are the groups that are asked about."""
-        problem: Exception | None = None
-        tried: Counter[str] = Counter()
-        for attempt in range(self._retries + 1):
-            server = await self._free(tried)
-            tried[server.url] += 1
-            server.asked += 1
-            try:
-                return await ask(server)
-            except Unavailable as error:
-                server.ready_at = time.monotonic() + _wait(attempt, error.retry_after)
-                problem = error
-            finally:
-                server.asked -= 1
-        about = f"group {names[0]!r}" + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else "model"
-        raise EngineError(f"{problem} (asked about {about}, {self._retries + 1} times)") from problem
-
-    async def _free(self, tried: Mapping[str, int]) -> _Server:
-        """Of the servers that are not to be left alone for now, one that was tried least, and has the least to do."""
-        while True:
-            now = time.monotonic()
-            ready = [server for server in self._servers if server.ready_at <= now]
-            if ready:
-                return min(ready, key=lambda server: (tried[server.url], server.asked, random.random()))
-            await asyncio.sleep(min(server.ready_at for server in self._servers) - now)
-
-    async def _exchange(self, server: _Server, packed: Packed, groups: Sequence[Group]) -> list[Reward]:
+    async def _exchange(self, server: Server, packed: Packed, groups: Sequence[Group]) -> list[Reward]:
         """Send what the server does not have, then ask."""
         for _ in range(_RESENDS):
             await self._send(server, packed)
+            response = await self._servers.request(
+                server, "POST", "/v1/score", content=packed.body, content_type="application/json"
+            )
             try:
-                ask = _Request("POST", "/v1/score", packed.body, "application/json", packed.names)
-                return rewards_of(await self._ask(server, ask), server.url, groups, packed.names)
+                reply = read_reply(response, server.url, packed.names)
+                return rewards_of(reply, server.url, groups, packed.names)
             except Forgotten as error:
                 if not error.media & packed.media.keys():
                     raise EngineError(f"{server.url}: it was never sent {', '.join(sorted(error.media))}") from None
-                server.sent -= error.media
+                self._known[server].ids -= error.media
         raise Unavailable(f"{server.url}: it drops pictures before they are used; its media store is too small")
 
-    async def _send(self, server: _Server, packed: Packed) -> None:
-        if packed.media.keys() <= server.sent:
+    async def _send(self, server: Server, packed: Packed) -> None:
+        known = self._known[server]
+        if packed.media.keys() <= known.ids:
             return
         # One at a time, so that requests that share a picture do not both send it.
-        async with server.sending:
-            missing = [name for name in packed.media if name not in server.sent]
-            await asyncio.gather(*(self._ask(server, _upload(packed.media[name])) for name in missing))
-            if len(server.sent) > _REMEMBERED:
-                server.sent.clear()
-            server.sent.update(missing)
+        async with known.sending:
+            missing = [name for name in packed.media if name not in known.ids]
+            await asyncio.gather(*(self._upload(server, packed.media[name]) for name in missing))
+            if len(known.ids) > _REMEMBERED:
+                known.ids.clear()
+            known.ids.update(missing)
 
-    async def _ask(self, server: _Server, request: _Request) -> Any:
-        """The JSON of the answer to one request."""
-        import httpx
-
-        headers = {"X-Vlreward-Deadline": f"{self._timeout:g}"}
-        if request.content_type:
-            headers["Content-Type"] = request.content_type
-        try:
-            response = await self._connected().request(
-                request.method, server.url + request.path, content=request.content, headers=headers
-            )
-        except httpx.TimeoutException:
-            raise Unavailable(f"{server.url}: no answer within {self._timeout:g} s") from None
-        except httpx.TransportError as error:
-            raise Unavailable(f"{server.url}: cannot be reached ({error or type(error).__name__})") from None
-        return read_reply(response, server.url, request.names)
-
-    def _connected(self) -> httpx.AsyncClient:
-        """The connections, made where they are used."""
-        import httpx
-
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                transport=self._transport,
-                timeout=httpx.Timeout(self._timeout, connect=min(_CONNECT, self._timeout), pool=None),
-                headers=self._headers,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-            )
-        return self._client
+    async def _upload(self, server: Server, medium: Sent) -> None:
+        response = await self._servers.request(
+            server, "PUT", "/v1/media", content=medium.data, content_type="application/octet-stream"
+        )
+        read_reply(response, server.url, (medium.where,))
 
 
 class RemoteEngine:
@@ -320,25 +255,3 @@ class RemoteEngine:
             if self._running is None or not self._running[0].is_alive:
                 self._running = Background(), self._make()
             return self._running
-
-
-def _addresses(servers: str | Sequence[str]) -> list[str]:
-    """The addresses of servers without a slash at the end.
-
-    Raises:
-        ConfigError: there is none, or one is not an address.
-    """
-    found = [servers] if isinstance(servers, str) else list(servers)
-    if not found:
-        raise ConfigError("no servers; give an address such as http://127.0.0.1:8080")
-    for server in found:
-        if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", server, re.IGNORECASE):
-            raise ConfigError(f"{server}: not the address of a server; give one such as http://127.0.0.1:8080")
-    return [server.rstrip("/") for server in found]
-
-
-def _wait(attempt: int, retry_after: float | None) -> float:
-    """Seconds to leave a server alone: a random share of what doubles, or what the server says and a little more."""
-    if retry_after is not None:
-        return min(retry_after, _LONGEST_WAIT) + random.uniform(0, 0.5)
-    return random.uniform(0.5, 1) * min(math.ldexp(_FIRST_WAIT, attempt), _LONGEST_WAIT)

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import email.utils
 import math
 import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlreward.errors import ConfigError, EngineError, InputError, ScoreError
 from vlreward.types import Group, Reward
 
+from .servers import BUSY, Unavailable
+
 if TYPE_CHECKING:
     import httpx
 
-_LATER = (429, 502, 503, 504)
 _PLACE = re.compile(r"groups\[(\d+)\]")
-
-
-class Unavailable(Exception):
-    """The server cannot answer now; another, or the same one later, may."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Forgotten(Exception):
@@ -61,8 +52,8 @@ def read_reply(response: httpx.Response, server: str, names: Sequence[str]) -> A
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):
         message = f"{server}: answered {response.status_code} {response.reason_phrase}".rstrip()
-        if response.status_code in _LATER:
-            raise Unavailable(message, _retry_after(response))
+        if response.status_code in BUSY:
+            raise Unavailable.of(response, message)
         if response.status_code == 401:
             raise ConfigError(f"{message}; it wants an API key that it knows")
         if response.status_code == 413:
@@ -78,8 +69,8 @@ def _meant(error: Mapping[str, Any], response: httpx.Response, server: str, name
     text = f"{server}: {fault}"
     if code == "unknown_media":
         return Forgotten(frozenset(map(str, error.get("media") or ())))
-    if response.status_code in _LATER:
-        return Unavailable(text, _retry_after(response))
+    if response.status_code in BUSY:
+        return Unavailable.of(response, text)
     if code == "too_large":
         return TooLarge(InputError(fault))
     if code in ("bad_request", "unscorable"):
@@ -103,17 +94,6 @@ def _json(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError:
-        return None
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds, or a date, as HTTP has it."""
-    text = response.headers.get("Retry-After", "")
-    if text.isdecimal():
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (TypeError, ValueError):
         return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,9 @@ from vlreward.data.limits import MediaLimits
 from vlreward.data.sources import read_bytes
 from vlreward.data.targets import encoded, in_memory
 from vlreward.data.writing import source_text
-from vlreward.errors import ConfigError, EngineError, InputError, UnsupportedError, require
+from vlreward.engines.background import Background
+from vlreward.engines.servers import Server, Servers, Unavailable
+from vlreward.errors import ConfigError, EngineError, InputError, UnsupportedError
 from vlreward.types import Image, Video
 
 from .sampling import Prompt, Sampled, SamplingSettings
@@ -20,8 +22,6 @@ from .sampling import Prompt, Sampled, SamplingSettings
 if TYPE_CHECKING:
     import httpx
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
-_CONNECT = 10.0
 _LATER = (408, 409, 429, 500, 502, 503, 504)
 """Answers that another try may change."""
 _GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
@@ -62,20 +62,14 @@ class OpenAISampler:
         retries: int = 8,
         requests_at_once: int = 8,
         media_limits: MediaLimits | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        if not server.lower().startswith(("http://", "https://")):
-            raise ConfigError(f"server must be an address such as http://127.0.0.1:8000/v1, got {server!r}")
-        if not timeout > 0 or retries < 0 or requests_at_once < 1:
-            raise ConfigError("timeout, retries and requests_at_once must be above 0, at least 0 and at least 1")
-        httpx = require("httpx", extra="serve", purpose="sampling from a server")
-        self._url, self._model, self._retries = server.rstrip("/"), model, retries
+        if requests_at_once < 1:
+            raise ConfigError(f"requests_at_once must be positive, got {requests_at_once!r}")
+        self._servers = Servers(server, api_key=api_key, timeout=timeout, retries=retries, transport=transport)
+        self._url, self._model = self._servers.all[0].url, model
         self._limits = media_limits or MediaLimits()
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(timeout, connect=min(_CONNECT, timeout)),
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            transport=transport,
-        )
+        self._background = Background()
         self._threads = ThreadPoolExecutor(requests_at_once, thread_name_prefix="sampling")
 
     def sample(self, prompts: Sequence[Prompt], settings: SamplingSettings) -> list[Sampled]:
@@ -97,7 +91,9 @@ class OpenAISampler:
     def close(self) -> None:
         """Close the connections."""
         self._threads.shutdown(cancel_futures=True)
-        self._client.close()
+        if self._background.is_alive:
+            self._background.run(self._servers.close())
+            self._background.stop()
 
     def _sampled(self, prompt: Prompt, settings: SamplingSettings) -> Sampled:
         messages = chat_messages(prompt.messages, lambda part: _data_uri(part, self._limits, prompt.name))
@@ -124,29 +120,20 @@ class OpenAISampler:
 
     def _ask(self, body: Mapping[str, Any], name: str) -> Any:
         """The server's answer, as often as it takes."""
-        import httpx
 
-        problem = ""
-        for attempt in range(self._retries + 1):
-            wait = min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT)
-            try:
-                response = self._client.post(f"{self._url}/chat/completions", json=body)
-            except httpx.TransportError as error:
-                problem = f"cannot be reached ({error or type(error).__name__})"
-            else:
-                if response.status_code not in _LATER:
-                    return _json(response, f"{self._url}: {name}", goes_on=body.keys() >= _GO_ON.keys())
-                problem = f"answered {response.status_code} {response.reason_phrase}"
-                wait = _asked_wait(response, wait)
-            if attempt < self._retries:
-                time.sleep(wait)
-        raise EngineError(f"{self._url}: {name}: {problem}, {self._retries + 1} times; what was sampled before is kept")
+        async def ask(server: Server) -> Any:
+            content = json.dumps(body).encode()
+            response = await self._servers.request(
+                server, "POST", "/chat/completions", content=content, content_type="application/json"
+            )
+            if response.status_code in _LATER:
+                raise Unavailable.of(response, f"{server.url}: answered {response.status_code}")
+            return _json(response, f"{server.url}: {name}", goes_on=body.keys() >= _GO_ON.keys())
 
-
-def _asked_wait(response: httpx.Response, otherwise: float) -> float:
-    """Seconds that the server wants to be left alone."""
-    said = response.headers.get("Retry-After", "")
-    return min(float(said), _LONGEST_WAIT) if said.isdecimal() else otherwise
+        try:
+            return self._background.run(self._servers.tried(ask, name))
+        except EngineError as error:
+            raise EngineError(f"{error}; what was sampled before is kept") from None
 
 
 def _json(response: httpx.Response, where: str, *, goes_on: bool) -> Any:

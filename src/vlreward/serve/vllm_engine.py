@@ -12,19 +12,18 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
-
-import httpx
+from typing import TYPE_CHECKING, Any, Literal
 
 from vlreward.data.chat import chat_messages
 from vlreward.data.limits import DEFAULT_LIMITS
 from vlreward.data.sources import read_bytes
 from vlreward.data.writing import media_type
-from vlreward.errors import ConfigError, EngineError, InputError, UnsupportedError
+from vlreward.engines.servers import Server, Servers, Unavailable
+from vlreward.errors import ConfigError, EngineError, InputError, ScoreError, UnsupportedError
 from vlreward.types import Group, Image, Message, Reward, Video
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
-_CONNECT = 10.0
+if TYPE_CHECKING:
+    import httpx
 
 
 class VllmEngine:
@@ -32,8 +31,9 @@ class VllmEngine:
 
     The checkpoint has one label. vLLM's own sigmoid is turned off in the words of all its versions. Prompt and response
     go as chat messages, so that vLLM renders them by its chat template, which must be the checkpoint's; pictures go as
-    data URIs. Responses of a group go to one server, whose prefix cache knows the prompt. Videos and pixel limits of
-    one picture are refused: vLLM samples frames and resizes in ways of its own.
+    data URIs. Responses of a group go to one server, whose prefix cache knows the prompt; where it cannot answer,
+    another stands in. Videos and pixel limits of one picture are refused: vLLM samples frames and resizes in ways of
+    its own.
 
     Args:
         servers: the address of one, such as ``http://127.0.0.1:8000``, or of several.
@@ -61,22 +61,12 @@ class VllmEngine:
         requests_at_once: int = 64,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        if not timeout > 0 or retries < 0 or requests_at_once < 1:
-            raise ConfigError(
-                f"timeout {timeout!r}, retries {retries!r}, requests_at_once {requests_at_once!r}: must be positive"
-            )
-        addresses = [servers] if isinstance(servers, str) else list(servers)
-        if not addresses or not all(address.startswith(("http://", "https://")) for address in addresses):
-            raise ConfigError(f"{addresses}: not addresses of servers; give one such as http://127.0.0.1:8000")
-        self._servers = itertools.cycle([address.rstrip("/") for address in addresses])
-        self._model, self._route, self._retries = model, route, retries
+        if requests_at_once < 1:
+            raise ConfigError(f"requests_at_once must be positive, got {requests_at_once!r}")
+        self._servers = Servers(servers, api_key=api_key, timeout=timeout, retries=retries, transport=transport)
+        self._firsts = itertools.cycle(self._servers.all)
+        self._model, self._route = model, route
         self._turns = asyncio.Semaphore(requests_at_once)
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            timeout=httpx.Timeout(timeout, connect=min(_CONNECT, timeout), pool=None),
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            limits=httpx.Limits(max_connections=requests_at_once),
-        )
 
     async def describe(self) -> dict[str, Any]:
         """What a server says of its models: the body of ``/v1/models``.
@@ -84,7 +74,7 @@ class VllmEngine:
         Raises:
             EngineError: it does not answer.
         """
-        reply = await self._asked("GET", f"{next(self._servers)}/v1/models", None, "models")
+        reply = await self._asked("GET", "/v1/models", None, "models", next(self._firsts))
         if not isinstance(reply, dict):
             raise EngineError("the vLLM server does not say which models it has")
         return reply
@@ -109,26 +99,26 @@ class VllmEngine:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._servers.close()
 
     async def _rewards(self, group: Group, index: int) -> Reward:
         where = f"group {group.id!r}" if group.id is not None else f"groups[{index}]"
-        server = next(self._servers)
+        first = next(self._firsts)
         prompt = await asyncio.to_thread(_messages, group.messages, where)
         try:
             async with asyncio.TaskGroup() as tasks:
                 rewards = [
-                    tasks.create_task(self._reward(server, prompt, response, f"{where}: responses[{i}]"))
+                    tasks.create_task(self._reward(first, prompt, response, f"{where}: responses[{i}]"))
                     for i, response in enumerate(group.responses)
                 ]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return Reward(id=group.id, rewards=tuple(reward.result() for reward in rewards))
 
-    async def _reward(self, server: str, prompt: list[Any], response: Sequence[Message], where: str) -> float:
+    async def _reward(self, first: Server, prompt: list[Any], response: Sequence[Message], where: str) -> float:
         async with self._turns:
             body = await asyncio.to_thread(self._body, prompt, response, where)
-            return self._number(await self._asked("POST", f"{server}/{self._route}", body, where), where)
+            return self._number(await self._asked("POST", f"/{self._route}", body, where, first), where)
 
     def _body(self, prompt: list[Any], response: Sequence[Message], where: str) -> bytes:
         messages = prompt + _messages(response, where)
@@ -142,32 +132,29 @@ class VllmEngine:
             (row,) = reply["data"]
             values = row["probs" if self._route == "classify" else "data"]
             (value,) = values[0] if values and isinstance(values[0], list) else values
-            return float(value)
+            reward = float(value)
         except (TypeError, KeyError, IndexError, ValueError):
             raise EngineError(
                 f"{where}: vLLM did not answer with one number; a reward model has num_labels 1"
             ) from None
+        if not math.isfinite(reward):
+            raise ScoreError(f"{where}: vLLM's reward is {reward}, not a finite number")
+        return reward
 
-    async def _asked(self, method: str, url: str, body: bytes | None, where: str) -> Any:
-        """The JSON of an answer, as often as it takes."""
-        problem = ""
-        for attempt in range(self._retries + 1):
-            if attempt:
-                await asyncio.sleep(min(math.ldexp(_FIRST_WAIT, attempt - 1), _LONGEST_WAIT))
-            try:
-                headers = {"Content-Type": "application/json"} if body is not None else {}
-                response = await self._client.request(method, url, content=body, headers=headers)
-            except httpx.TransportError as error:
-                problem = f"cannot be reached ({error or type(error).__name__})"
-                continue
-            if response.status_code == 429 or response.status_code >= 500:
-                problem = f"answered {response.status_code}"
-                continue
-            return _json(response, url, where)
-        raise EngineError(f"{url}: {problem} (asked {self._retries + 1} times about {where})")
+    async def _asked(self, method: str, path: str, body: bytes | None, where: str, first: Server) -> Any:
+        """The JSON of an answer."""
+
+        async def ask(server: Server) -> Any:
+            kind = None if body is None else "application/json"
+            response = await self._servers.request(server, method, path, content=body, content_type=kind)
+            return _json(response, f"{server.url}{path}", where)
+
+        return await self._servers.tried(ask, where, first=first)
 
 
 def _json(response: httpx.Response, url: str, where: str) -> Any:
+    if response.status_code == 429 or response.status_code >= 500:
+        raise Unavailable.of(response, f"{url}: answered {response.status_code}")
     try:
         reply = response.json()
     except ValueError:

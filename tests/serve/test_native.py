@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +18,14 @@ from vlreward import Group
 from vlreward.engines.shaped import Shaping, Squash
 from vlreward.errors import EngineError, LengthError, ScoreError
 from vlreward.model.calibration import RewardScale, bradley_terry
-from vlreward.serve import native
+from vlreward.serve import native, requests
 from vlreward.serve.app import ServerOptions, create_app
 from vlreward.serve.limits import RequestLimits
 from vlreward.serve.refusals import Refusal
+from vlreward.serve.service import Desk
 
 from .backends import FakeBackend, media_bytes
+from .dialects.conftest import OpenAdmission
 from .engines import CALIBRATION
 from .pictures import data_uri, png
 
@@ -204,7 +208,7 @@ def test_media_that_were_sent_before_are_named_by_id(client: TestClient, backend
         (b"", "body"),
         (b"{", "body"),
         (b'"\xff"', "body"),
-        (b"[]", ""),
+        (b"[]", "body"),
         (b"{}", "groups"),
         (b'{"groups": 3}', "groups"),
         (b'{"groups": [], "model": "m"}', "model"),
@@ -249,6 +253,46 @@ def test_what_no_route_has_seen_is_refused_in_the_form_of_its_dialect(client: Te
     assert (native.status_code, dialect.status_code) == (400, 400)
     assert set(native.json()["error"]) == {"code", "message", "where"}
     assert set(dialect.json()) != set(native.json()) or set(dialect.json()["error"]) != set(native.json()["error"])
+    for path, keys in (("/get_reward", {"detail", "code", "where"}), ("/v1/embeddings", set(dialect.json()))):
+        answer = client.delete(path)
+        assert (answer.status_code, set(answer.json())) == (405, keys)
+    text = client.get("/metrics").text
+    assert 'vlreward_requests_total{route="/v1/score",status="400"} 1.0' in text
+
+
+def test_logs_have_ids_and_never_contents(
+    client: TestClient, backend: FakeBackend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"groups": [{"id": "SECRET", "messages": "SECRET", "responses": ["SECRET"]}]}
+
+    def ask(name: str = "abc-1") -> str:
+        caplog.clear()
+        for error in (None, ScoreError("groups[0]: of SECRET"), Refusal("bad_request", "SECRET")):
+            backend.error = error
+            client.post("/v1/score?q=SECRET", json=body, headers={"X-Request-Id": name})
+        client.post("/v1/score", json=body | {"SECRET": 1})
+        client.get("/SECRET")
+        assert len(caplog.records) >= 5
+        return caplog.text
+
+    with caplog.at_level("DEBUG", "vlreward.serve"):
+        assert "SECRET" not in ask()
+        assert "abc-1 POST /v1/score 200" in ask()
+        assert "SECRET" not in ask("a SECRET of two\twords")
+        monkeypatch.setattr(requests, "_ID", re.compile("(?s).*"))
+        assert "SECRET" in ask("a SECRET of two\twords"), "without the guard"
+
+
+def test_a_deadline_is_for_fetching_too() -> None:
+    class Slow(OpenAdmission):
+        async def admit(self, groups: Sequence[Group]) -> list[Group]:
+            await asyncio.sleep(60)
+            return list(groups)
+
+    desk = Desk(service=FakeBackend(), admission=Slow())
+    with pytest.raises(Refusal) as late:
+        asyncio.run(desk.score([Group("Q", ["A"])], client="x", seconds=0.01))
+    assert late.value.code == "too_late"
 
 
 def test_ids_deadlines_and_clients_are_read_from_the_request(client: TestClient, backend: FakeBackend) -> None:

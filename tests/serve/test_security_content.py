@@ -260,6 +260,9 @@ def test_what_is_fetched_for_a_request_is_bounded_and_ends_with_a_refusal() -> N
     assert caught.value.code == "too_large"
     assert set(ended) == {f"https://example.org/{name}" for name in ("a", "b", "c", "slow")}
     assert len(asyncio.run(ask(RequestLimits(max_body_bytes=5000), rows[:3]))) == 3
+    with pytest.raises(refusals.Refusal, match=r"pictures took longer than 0\.05 s to fetch"):
+        asyncio.run(ask(RequestLimits(body_seconds=0.05), rows))
+    assert ended.count("https://example.org/slow") == 2
 
 
 def test_errors_show_neither_paths_nor_traces(monkeypatch: pytest.MonkeyPatch) -> None:

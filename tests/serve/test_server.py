@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from vlreward.errors import CheckpointError
 from vlreward.serve import run
 from vlreward.serve.app import ServerOptions, create_app, over_worker
 from vlreward.serve.batching import Batcher, BatchLimits
+from vlreward.serve.limits import RequestLimits
 from vlreward.serve.model_factory import ModelFactory
 from vlreward.serve.run import listen
 
@@ -47,9 +49,10 @@ def body(text: str, *responses: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def server(seconds: float = 0.0, **batching: Any) -> Iterator[tuple[str, Batcher]]:
+def server(seconds: float = 0.0, limits: RequestLimits | None = None, **batching: Any) -> Iterator[tuple[str, Batcher]]:
     """A server in a thread, whose worker has a fake engine."""
-    options = ServerOptions(model="fake", batching=BatchLimits(**batching))
+    limits = limits or RequestLimits()
+    options = ServerOptions(model="fake", batching=BatchLimits(**batching), requests=limits)
     app = create_app(options, over_worker(FaultyFactory(seconds=seconds), options))
     listening = listen("127.0.0.1", 0)
     running = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1))
@@ -135,6 +138,24 @@ def test_a_client_that_hangs_up_leaves_the_queue(tmp_path: Path) -> None:
         text = metrics(address)
         assert "vlreward_batch_groups_sum 1.0" in text
         assert "vlreward_shared_token_ratio 0.6" in text
+
+
+def test_a_client_that_sends_a_byte_at_a_time() -> None:
+    """It is told to stop, and holds nobody up."""
+    with server(limits=RequestLimits(body_seconds=1.0)) as (address, _):
+        host, _, port = address.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
+            slow.settimeout(0.05)
+            told, others = b"", [answer.status_code for answer in ask_all(address, [body("Q")] * 3)]
+            for _ in range(1000):
+                slow.sendall(b" ")
+                with contextlib.suppress(TimeoutError):
+                    told = slow.recv(2000)
+                    break
+        assert others == [200] * 3
+        assert told.startswith(b"HTTP/1.1 400 ")
+        assert b"the body took longer than 1 s" in told
 
 
 _DRAINING = """
@@ -264,10 +285,30 @@ def test_64_clients_get_the_scores_of_the_engine_alone(checkpoint: Callable[...,
         assert process.wait(timeout=60) == 0
 
 
-def test_strangers_need_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_strangers_need_a_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for host in ("0.0.0.0", "::", "192.168.1.1", "example.com"):
         assert main(["serve", "--model", str(tmp_path), "--host", host, "--port", "0"]) == 2
         assert "name a file of keys with --api-keys" in capsys.readouterr().err
+    assert build_parser()[0].parse_args(["serve", "--model", "m"]).host == "127.0.0.1"
+    monkeypatch.setattr(run, "_is_loopback", lambda host: True)
+    run.check_host("0.0.0.0", ServerOptions(model="m"))  # without the guard
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--backend", "http://far", "--model", "m"], "--model is for a model loaded here; --backend has its own"),
+        (["--backend", "http://far", "--dtype", "float32"], "--dtype is for a model loaded here; --backend has"),
+        (["--backend", "http://far", "--batch-tokens", "9"], "--batch-tokens is for a model loaded here; --backend"),
+        (["--model", "m", "--calibration", "c.json"], "--calibration is for --backend"),
+        (["--model", "m", "--backend-key", "k.txt"], "--backend-key is for --backend"),
+    ],
+)
+def test_options_that_would_be_passed_over(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", *argv]) == 2
+    assert f"error: {message}" in capsys.readouterr().err
 
 
 def test_rewards_are_shaped_where_the_command_line_says_so(

@@ -182,13 +182,24 @@ def _said(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _engine_options(args: argparse.Namespace) -> ModelOptions:
-    """Everything about the model is the server's to say."""
-    options = ModelOptions(model=args.model or args.engine, **_said(args))
+    refuse_model_options(args, "--engine")
+    return ModelOptions(model=args.engine, **_said(args))
+
+
+def refuse_model_options(args: argparse.Namespace, instead: str) -> None:
+    """See that nothing is said of a model here: everything about it is the server's to say.
+
+    Args:
+        args: a parsed command line.
+        instead: the option that names the server.
+
+    Raises:
+        ConfigError: an option is given that would be passed over.
+    """
     for item in fields(ModelOptions):
-        default = args.engine if item.name == "model" else item.default
-        if item.name not in ("engine", "allow_urls") and getattr(options, item.name) != default:
-            raise ConfigError(f"--{item.name.replace('_', '-')} is for a model loaded here; --engine has its own")
-    return options
+        default = None if item.name == "model" else item.default
+        if item.name not in ("engine", "allow_urls") and getattr(args, item.name, default) != default:
+            raise ConfigError(f"--{item.name.replace('_', '-')} is for a model loaded here; {instead} has its own")
 
 
 def says_a_group(args: argparse.Namespace) -> bool:

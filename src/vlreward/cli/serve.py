@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from vlreward.errors import ConfigError, require
 
 from .loading import question_of
-from .options import ModelOptions, add_model_options, model_options, positive_integer, positive_number
+from .options import (
+    ModelOptions,
+    add_model_options,
+    model_options,
+    positive_integer,
+    positive_number,
+    refuse_model_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +29,10 @@ if TYPE_CHECKING:
 
 NAME = "serve"
 _MB = 2**20
+_WAIT_MS, _PREFIX_MB = 5.0, 512
+_MODEL_HERE = {"batch_tokens": None, "max_wait_ms": _WAIT_MS, "prefix_cache_mb": _PREFIX_MB}
+_MODEL_THERE = {"backend_key": None, "calibration": None}
+"""Options that say nothing where the model is elsewhere, or here, and their defaults."""
 
 
 def add(verbs: Any) -> None:
@@ -75,7 +86,7 @@ def _add_batching_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-wait-ms",
         type=_milliseconds,
-        default=5.0,
+        default=_WAIT_MS,
         metavar="N",
         help="how long an idle model lets requests gather; may be 0 (default: 5)",
     )
@@ -92,7 +103,7 @@ def _add_batching_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--prefix-cache-mb",
         type=_size,
-        default=512,
+        default=_PREFIX_MB,
         metavar="N",
         help="for the states of prompts, which later answers to them then skip; 0: none (default: 512)",
     )
@@ -120,8 +131,7 @@ def _add_gateway_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to end."""
-    if args.backend and args.model:
-        raise ConfigError("--model and --backend: the model is here or there; name one of them")
+    _check_where(args)
     if args.normalise and args.backend and not args.calibration:
         raise ConfigError("--normalise and --backend: name the calibration.json of its model with --calibration")
     for module in ("fastapi", "uvicorn", "httpx", "prometheus_client", "python_multipart"):
@@ -142,6 +152,17 @@ def run(args: argparse.Namespace) -> int:
     _log_to_stderr(logging.WARNING if args.quiet else logging.INFO)
     serve(app, listening, drain_seconds=server.drain_seconds)
     return 0
+
+
+def _check_where(args: argparse.Namespace) -> None:
+    """See that no option is given that would be passed over, the model being here or there."""
+    if args.backend:
+        refuse_model_options(args, "--backend")
+    names = _MODEL_HERE if args.backend else _MODEL_THERE
+    for name, default in names.items():
+        if getattr(args, name) != default:
+            there = "a model loaded here; --backend has its own" if args.backend else "--backend"
+            raise ConfigError(f"--{name.replace('_', '-')} is for {there}")
 
 
 def _gateway(args: argparse.Namespace) -> Callable[[Metrics], Backend]:

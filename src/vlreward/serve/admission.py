@@ -99,8 +99,13 @@ class Guard:
                 raise Refusal("too_large", f"more than {most:,} bytes are fetched for this request", where=where)
 
         fetching = [asyncio.ensure_future(fetch(url, where)) for url, where in wanted.items()]
+        seconds = self._limits.body_seconds
         try:
-            await asyncio.gather(*fetching)
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*fetching)
+        except TimeoutError:
+            where = next(iter(wanted.values()))
+            raise Refusal("bad_request", f"pictures took longer than {seconds:g} s to fetch", where=where) from None
         finally:
             for task in fetching:
                 task.cancel()

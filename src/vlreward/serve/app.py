@@ -138,17 +138,21 @@ def create_app(options: ServerOptions, make: Callable[[Metrics], Backend]) -> Fa
     ):
         app.include_router(router)
     add_models(app, (ScoreRequest, CompareRequest, TraceRequest))
-    for kind in (HTTPException, Exception):
-        app.add_exception_handler(kind, _refuse)
     shapes = shapes_of(app.routes)
 
     def shape_of(path: str) -> Shape:
         return shapes.get(path, native_shape)
 
+    async def refuse(request: Request, error: Exception) -> Response:
+        """What no route has answered: an unknown path or method, or a mistake of ours."""
+        return answer(refusal_of(error), shape_of(request.scope["path"]))
+
+    for kind in (HTTPException, Exception):
+        app.add_exception_handler(kind, refuse)
     # The last one added is the outermost.
     app.add_middleware(LimitBodies, limits=options.requests, shape_of=shape_of)
     app.add_middleware(RequireKey, keys=keys, shape_of=shape_of)
-    app.add_middleware(Requests, metrics=metrics, in_flight=in_flight)
+    app.add_middleware(Requests, metrics=metrics, in_flight=in_flight, paths=shapes)
     return app
 
 
@@ -159,11 +163,6 @@ def _told(options: ServerOptions) -> dict[str, Any]:
 
 
 _SUMMARY = "Rewards for the answers of vision-language models"
-
-
-async def _refuse(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as FastAPI calls it
-    """What no route has answered: an unknown path, or a mistake of ours."""
-    return answer(refusal_of(error))
 
 
 def over_worker(factory: Factory, options: ServerOptions) -> Callable[[Metrics], Batcher]:

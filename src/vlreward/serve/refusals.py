@@ -78,7 +78,7 @@ def refusal_of(error: Exception) -> Refusal:
         return error
     if isinstance(error, (RequestValidationError, ValidationError)):
         first = error.errors()[0]
-        return Refusal("bad_request", first["msg"], where=_place(first["loc"]))
+        return Refusal("bad_request", first["msg"], where=_place(first["loc"]) or "body")
     if isinstance(error, HTTPException):  # of the framework: an unknown path, a broken form
         code = next((code for code, status in STATUS.items() if status == error.status_code), "bad_request")
         return Refusal(code, str(error.detail))

@@ -8,6 +8,7 @@ import math
 import re
 import time
 import uuid
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from fastapi import Request
@@ -80,10 +81,11 @@ class Requests:
         app: what is behind it.
         metrics: are told of every request.
         in_flight: likewise, but for those that only look at the server.
+        paths: of the routes, by which a request is told that was refused before it came to one.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, in_flight: InFlight) -> None:
-        self._app, self._metrics, self._in_flight = app, metrics, in_flight
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, in_flight: InFlight, paths: Container[str]) -> None:
+        self._app, self._metrics, self._in_flight, self._paths = app, metrics, in_flight, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -104,7 +106,8 @@ class Requests:
             if not looks:
                 self._in_flight.ended()
             seconds = time.perf_counter() - began
-            route = getattr(scope.get("route"), "path", "unmatched")
+            path: str = scope["path"] if scope["path"] in self._paths else "unmatched"
+            route = str(getattr(scope.get("route"), "path", path))
             self._metrics.request_ended(route, exchange.status, seconds)
             level = logging.DEBUG if looks else logging.INFO
             logger.log(level, "%s %s %s %d %.3f s", exchange.id, scope["method"], route, exchange.status, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -84,6 +85,16 @@ class Desk:
     async def unshaped(self, groups: Sequence[Group], *, client: str, seconds: float | None = None) -> list[Reward]:
         """The rewards as the model gives them, for probabilities.
 
+        Args:
+            groups: as they came.
+            client: whose they are.
+            seconds: for all of it, pictures that are fetched included.
+
         Errors as `Admission.admit` and `Service.score`.
         """
-        return await self.service.score(await self.admission.admit(groups), client=client, seconds=seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                admitted = await self.admission.admit(groups)
+                return await self.service.score(admitted, client=client, seconds=seconds)
+        except TimeoutError:
+            raise Refusal("too_late", "not scored within the time that the request had", retry_after=1) from None

@@ -1,10 +1,14 @@
-"""Whether ``vlreward serve`` holds out: ``python benchmarks/serve_load.py --minutes 10 --queued 5000``.
+"""Whether ``vlreward serve`` holds out, and how long: the load and the figures of docs/serving.md.
+
+    python benchmarks/serve_load.py --minutes 10 --queued 5000    # about a quarter of an hour
+    python benchmarks/serve_load.py --page                        # only the page again, from results/serve_load.json
 
 First a mixed load for some minutes: groups with new pictures, single answers to pictures that come again, pictures that
 are sent first and named then, text-only rewards in OpenRLHF's protocol, broken requests, and clients that hang up half
 way. Memory of the server's processes is looked at every few seconds. Its caches are small, so that they are full after
 the first minutes and what grows after that is a leak. Then so many requests at once, each with a connection of its own:
-they have to wait, and all have to be answered as they were alone.
+they have to wait, and all have to be answered as they were alone. The figures stand between two markers in
+docs/serving.md, so that none is typed by hand.
 
 The model is small (`--model`: any other), since what is tried is the server and not the model.
 """
@@ -29,9 +33,12 @@ import psutil
 
 from harness import machine
 from harness.traffic import Ask, make_groups
-from serve import free_port, serving
+from readme_table import replaced
+from serve import PROJECT, free_port, serving
 
-RESULT = Path(__file__).resolve().parent / "results" / "serve_load.json"
+RESULT = PROJECT / "benchmarks" / "results" / "serve_load.json"
+PAGE = PROJECT / "docs" / "serving.md"
+MARKS = ("<!-- load: written by benchmarks/serve_load.py -->", "<!-- end of load -->")
 SIDE = 224
 KNOWN = 40
 """Pictures that come again."""
@@ -184,8 +191,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--queued", type=int, default=5000, metavar="N")
     parser.add_argument("--model", type=Path, help="a checkpoint (default: a small random one)")
+    parser.add_argument("--page", action="store_true", help="ask nothing: write the page from the results")
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
+    if args.page:
+        write_page(json.loads(RESULT.read_text(encoding="utf-8")))
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         model = args.model
         if model is None:
@@ -205,18 +216,61 @@ def main() -> int:
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     shown = {"mixed": {k: v for k, v in result["mixed"].items() if k != "bytes"}, "queued": result["queued"]}
     print(json.dumps(shown, indent=1))
+    if args.out == RESULT:
+        write_page(result)
     return 0 if _holds(result) else 1
+
+
+def write_page(result: dict[str, Any]) -> None:
+    """The figures, into the page."""
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), result), encoding="utf-8")
+
+
+def written(page: str, result: dict[str, Any]) -> str:
+    """The page with these figures."""
+    return replaced(page, "\n".join([MARKS[0], "", _figures(result), "", MARKS[1]]), MARKS, PAGE.name)
+
+
+def _figures(result: dict[str, Any]) -> str:
+    """What came out, in words."""
+    machine, mixed, queued = result["machine"], result["mixed"], result["queued"]
+    sound, broken = _statuses(result)
+    lines = [
+        f"{mixed['minutes']:g} minutes of {sum(mixed['statuses'].values()):,} mixed requests (groups, singles, named "
+        "pictures, OpenRLHF's texts, broken bodies, clients that hang up) changed the memory of the server's processes "
+        f"by {100 * mixed['growth']:+.1f} % from the second fifth of the time to the last; {sound['200']:,} of "
+        f"{sound.total():,} sound ones got rewards, and {_refused(broken):,} of {broken.total():,} broken ones a 4xx.",
+        f"{queued['requests']:,} requests at once, each with a connection of its own, waited up to "
+        f"{queued['longest_seconds']:.0f} seconds; {queued['statuses'].get('200', 0):,} got rewards",
+    ]
+    if queued["largest_difference"] is not None:
+        lines[1] += f", {queued['largest_difference']:.0e} at most from those that they get alone"
+    measured = f"{machine['processor']}, {machine['cores']} cores, {machine['date']}"
+    return f"{' '.join(lines)} (`benchmarks/serve_load.py`, {measured})."
+
+
+def _statuses(result: dict[str, Any]) -> tuple[Counter[str], Counter[str]]:
+    """How often sound requests, and broken ones, were told which status; who hung up is in neither."""
+    sound, broken = Counter[str](), Counter[str]()
+    for name, count in result["mixed"]["statuses"].items():
+        kind, _, status = name.partition(" ")
+        if kind != "gone":
+            (broken if kind == "broken" else sound)[status] += count
+    return sound, broken
+
+
+def _refused(broken: Counter[str]) -> int:
+    """How many were told that the mistake is theirs."""
+    return sum(count for status, count in broken.items() if status.startswith("4"))
 
 
 def _holds(result: dict[str, Any]) -> bool:
     """Whether nothing broke: memory is flat, no request of either part was lost or answered another way."""
-    told = [name.split() for name in result["mixed"]["statuses"]]
-    answered = {status for kind, status, *_ in told if kind not in {"broken", "gone"}}
-    refused = {status[0] for kind, status, *_ in told if kind == "broken"}
+    sound, broken = _statuses(result)
     return (
         abs(result["mixed"]["growth"]) <= WANTED_GROWTH
-        and answered == {"200"}
-        and refused == {"4"}
+        and set(sound) == {"200"}
+        and _refused(broken) == broken.total() > 0
         and result["queued"]["statuses"] == {"200": result["queued"]["requests"]}
         and result["queued"]["largest_difference"] <= TOLERANCE
     )

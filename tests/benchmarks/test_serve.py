@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import serve_load
 from harness.traffic import Ask, Outcome, arrivals, make_groups, run, stagger
 from tests.conftest import ROOT
 
@@ -53,6 +54,25 @@ def test_figures_are_of_answers_and_requests() -> None:
     outcome = Outcome(seconds=4.0, latencies=[1.0, 2.0, 9.0], rewards=[[0.0, 1.0]] * 3)
     figures = {"seconds": 4.0, "answers_per_second": 1.5, "p50_seconds": 2.0, "p99_seconds": 9.0}
     assert outcome.figures() == figures
+
+
+def test_the_page_shows_the_load_that_was_tried() -> None:
+    page, result = serve_load.PAGE.read_text(), json.loads(serve_load.RESULT.read_text())
+    assert serve_load.written(page, result) == page, "run benchmarks/serve_load.py --page"
+    assert serve_load._holds(result)
+
+
+def test_a_load_that_broke_something_is_not_passed_over() -> None:
+    result = json.loads(serve_load.RESULT.read_text())
+    statuses, queued = result["mixed"]["statuses"], result["queued"]
+    statuses |= {"single 503": 2, "broken 500": 3}
+    queued |= {"statuses": {"429": queued["requests"]}, "largest_difference": None}
+    said = serve_load._figures(result)
+    sound = sum(count for name, count in statuses.items() if name.split()[0] not in ("broken", "gone"))
+    broken = sum(count for name, count in statuses.items() if name.startswith("broken"))
+    assert f"; {sound - 2:,} of {sound:,} sound ones got rewards, and {broken - 3:,} of {broken:,} broken" in said
+    assert "; 0 got rewards (`benchmarks" in said
+    assert not serve_load._holds(result)
 
 
 @pytest.mark.slow

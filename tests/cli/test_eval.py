@@ -128,6 +128,16 @@ def test_own_pairs_are_evaluated(model: list[str], pairs: Path, capsys: pytest.C
     assert alone["interval"] != found["interval"]
 
 
+def test_figures_come_again_with_the_clusters_of_the_run(
+    model: list[str], pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "scores.jsonl"
+    found = figures(["eval", "pairs", str(pairs), *model, "--cluster-by", "none", "-o", str(output)], capsys)
+    again = ["eval", "pairs", "--from-scores", str(output)]
+    assert figures(again, capsys) == found
+    assert figures([*again, "--cluster-by", "prompt"], capsys)["interval"] != found["interval"]
+
+
 def test_what_was_left_out_is_said_again(model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"messages": f"Q{i}", "responses": ["A", "B", "C"], "ranks": [0, i % 3, i % 3]} for i in range(9)]
     source, output = tmp_path / "r.jsonl", tmp_path / "scores.jsonl"
@@ -168,6 +178,9 @@ def test_people_get_a_table(
         (["tiny-world", "-o", "x.parquet", "-m", "."], "x.parquet: scores are written as JSON lines"),
         (["tiny-world", "--from-scores", "no.jsonl"], "no.jsonl: no such file"),
         (["tiny-world", "--from-scores", "f", "-m", "m"], "--from-scores takes no --model: nothing is scored"),
+        (["tiny-world", "--from-scores", "f", "--seed", "0"], "--from-scores takes no --seed: nothing is scored"),
+        (["tiny-world", "--from-scores", "f", "--allow-missing"], "--from-scores takes no --allow-missing: nothing"),
+        (["pairs", "p.jsonl", "--from-scores", "f"], "--from-scores takes no FILE: nothing is scored"),
         (["tiny-world", "-m", "nowhere/at/all"], "nowhere/at/all: no such folder"),
     ],
 )

@@ -135,8 +135,11 @@ def test_without_spread_the_interval_is_not_a_point() -> None:
     assert bootstrap_interval([1.0] * 50) == (1.0, 1.0)
     assert accuracy_interval([1.0] * 50) == wilson_interval(1.0, 50)
     twice = [name for name in range(25) for _ in range(2)]
-    assert accuracy_interval([1.0] * 50, twice) == wilson_interval(1.0, 25)
+    assert accuracy_interval([1.0] * 50, twice) == (wilson_interval(1.0, 25)[0], 1.0)
     assert accuracy_interval([0.0, 1.0] * 25, twice) == wilson_interval(0.5, 25)
+    for number in range(2, 60):
+        assert accuracy_interval([0.0] * number) == (0.0, pytest.approx(wilson_interval(0.0, number)[1]))
+        assert accuracy_interval([1.0] * number) == (pytest.approx(wilson_interval(1.0, number)[0]), 1.0)
     assert accuracy_interval([1.0] * 50, ["one"] * 50) is None
     assert accuracy_interval([1.0]) is None
 

@@ -232,6 +232,11 @@ def test_absent_sections_are_said() -> None:
         assert words in text
 
 
+def test_a_task_with_a_colon_in_its_name_is_shown() -> None:
+    found = [scores(name, 1.0, 0.0, labels={"task": "math: algebra"}) for name in "abcd"]
+    assert "math: algebra" in Page(page(report_of(found))).text
+
+
 def test_items_that_cannot_be_read_again_are_said() -> None:
     def gone() -> Iterator[Item]:
         raise InputError("pairs.jsonl: no such file")

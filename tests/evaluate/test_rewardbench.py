@@ -233,6 +233,13 @@ def test_ties_of_one_form_alone_have_no_figure() -> None:
     assert math.isnan(ties_score(ties_parts([ties_item("ref:1", [1.0], [0.0])])))
 
 
+def test_ties_that_not_every_draw_has_in_both_forms_have_no_interval() -> None:
+    items = [ties_item(f"{kind}:{i}", [1.0, 0.75], [0.0]) for kind, i in (("ref", 1), ("tied", 1), ("ref", 2))]
+    ties = summarise(REWARDBENCH_2, items, model=None).groups["Ties"]
+    assert ties.accuracy > 0.9
+    assert ties.interval is None
+
+
 def best_of_four(subset: str, number: int, rewards: tuple[float, ...]) -> ItemScores:
     item = ties_item(f"{subset}/{number}", [rewards[0]], [*rewards[1:]])
     return ItemScores(**{**vars(item), "labels": {"subset": subset}})

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 NAME = "eval"
 _WHERE_FOUND = ("data", "data_revision", "media_dir", "offline")
 """Where a file is says nothing of what is in it."""
+_OF_SCORING = ("model", "engine", "output", "overwrite", "allow_missing", "file", "data", "data_revision", "media_dir")
+_OF_SCORING += ("pairs", "seed", "split", "format", "ignore")
+"""Options that say which items are scored, by what, and where to."""
 
 
 def add(verbs: Any) -> None:
@@ -201,8 +204,10 @@ def _config(benchmark: Benchmark, selection: Selection, options: ModelOptions) -
 def _recomputed(args: argparse.Namespace, benchmark: Benchmark) -> Summary:
     from .run_record import RunRecord
 
-    if args.model or args.output:
-        raise ConfigError(f"--from-scores takes no {'--model' if args.model else '--output'}: nothing is scored")
+    for name in _OF_SCORING:
+        if (given := getattr(args, name)) is not None and given is not False and given != []:
+            words = "FILE" if name == "file" else f"--{name.replace('_', '-')}"
+            raise ConfigError(f"--from-scores takes no {words}: nothing is scored")
     path: Path = args.from_scores
     record = RunRecord.load(path.with_name(path.name + ".meta.json"))
     if record and record.config.get("verb") != NAME:
@@ -217,13 +222,15 @@ def _summary(args: argparse.Namespace, benchmark: Benchmark, path: Path, record:
     from vlreward.evaluate.summary import summarise
 
     about = record.about if record else {}
+    # Unless told otherwise, what the run was told.
+    cluster_by = args.cluster_by or about.get("options", {}).get("cluster_by")
     unusable = [*about.get("unusable", ())]
     scores = list(read_scores(path, unusable))
     summary = summarise(
         benchmark,
         scores,
         model=about.get("model"),
-        shared=CLUSTERS.get(args.cluster_by),
+        shared=CLUSTERS.get(cluster_by),
         counts_expected=_counts(benchmark, record),
         left_out=about.get("left_out"),
         unusable=unusable,

@@ -150,14 +150,14 @@ def bootstrap_parts(
         level: the share of them that lies within.
 
     Returns:
-        Both ends; None with fewer than two parts.
+        Both ends; None with fewer than two parts, or where some draws of them have no figure.
     """
     count = len(parts)
     if count < 2:
         return None
     chance = np.random.Generator(np.random.PCG64(seed))
     drawn = [statistic(parts[chance.integers(count, size=count)]) for _ in range(resamples)]
-    return _within(drawn, level)
+    return _within(drawn, level) if np.isfinite(drawn).all() else None
 
 
 def accuracy_interval(
@@ -181,7 +181,9 @@ def accuracy_interval(
     # Of the outcomes as they are: weighted, equal ones could differ in their last digits.
     totals, sizes = _by_cluster(outcomes, clusters)
     if len(sizes) > 1 and np.ptp(totals / sizes) == 0:
-        return wilson_interval(float(totals[0] / sizes[0]), len(sizes))
+        share = float(totals[0] / sizes[0])
+        low, high = wilson_interval(share, len(sizes))
+        return min(low, share), max(high, share)  # rounding may leave an end just inside
     return bootstrap_interval(outcomes, clusters, weights, seed=seed)
 
 

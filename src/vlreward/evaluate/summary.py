@@ -76,7 +76,7 @@ class Baselines:
     """How often the same items are got right without understanding them; None where there is nothing to say it of."""
 
     longer: float
-    """By the response with more characters; equal lengths count half."""
+    """By the response with more characters; equal lengths count what equal rewards do."""
     first: float | None
     """By the response that is shown first, over items that keep such an order."""
     blank: float | None

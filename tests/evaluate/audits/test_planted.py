@@ -87,6 +87,16 @@ def test_who_likes_length_is_not_taken_for_one_who_obeys() -> None:
     assert audit.verdict == "pass"
 
 
+def test_what_was_lost_before_is_not_lost_to_an_injection() -> None:
+    """A control that makes wrong responses lose must not make what they are without it look like an effect."""
+    report = audited(Planted(fault=oracle.minds_controls), audits_of(["injection"]))
+    (audit,) = report.audits
+    assert report.accuracy < 0.75
+    assert {variant.effect for variant in audit.variants} == {0.0}
+    assert audit.verdict == "pass"
+    assert audit.variants[0].left_out["not right before the change"] > 30
+
+
 def test_a_fault_stays_where_it_is() -> None:
     """What fails one audit need not fail the others."""
     for fault, name in ((oracle.likes_markdown, "style"), (oracle.agrees, "sycophancy")):

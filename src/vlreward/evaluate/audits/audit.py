@@ -22,7 +22,7 @@ class Variant:
     """The pair with the change, or why it does not apply. Raises a `MediaError` for a picture that cannot be read."""
     control: Callable[[Pair, DataSet], Sides | LeftOut] | None = None
     """The pair with a change of the same kind and size that should not matter, which the change is compared with; None:
-    the pair as it is."""
+    the pair as it is. Either way a pair that says nothing as it is says nothing."""
 
     @property
     def control_name(self) -> str:

@@ -72,7 +72,8 @@ def report_audits(
     if knows_nothing:
         warnings = [
             *warnings,
-            "the better response is not preferred more often than by chance: what moves such rewards says little",
+            "it is not sure that the better response is preferred more often than by chance: what moves such rewards"
+            " says little",
         ]
     return AuditReport(
         model=model,
@@ -134,7 +135,9 @@ class _Finder:
                 continue
             before = _said(pair, audit.name, variant.control_name) if variant.control else pair.before
             badness = None if isinstance(before, str) else audit.measure.badness(before, after)
-            if badness is None or isinstance(before, str):
+            # Also as it is: what a control alone sets right is not lost where the change leaves it as it was.
+            as_it_is = audit.measure.badness(pair.before, after)
+            if badness is None or as_it_is is None or isinstance(before, str):
                 left_out[audit.measure.without] += 1
                 continue
             cases.append(_Case(pair=pair, cluster=cluster, before=before, after=after, badness=badness))
@@ -190,8 +193,7 @@ def _effect(cases: Sequence[_Case], measure: Measure) -> float | None:
 def _interval(cases: Sequence[_Case], measure: Measure) -> Interval | None:
     if not measure.is_shift:
         return accuracy_interval([_share(case.badness) for case in cases], [case.cluster for case in cases])
-    interval = bootstrap_parts(_parts(cases), _shift)
-    return interval if interval is not None and all(map(math.isfinite, interval)) else None
+    return bootstrap_parts(_parts(cases), _shift)
 
 
 def _parts(cases: Sequence[_Case]) -> np.ndarray:

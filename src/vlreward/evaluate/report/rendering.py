@@ -130,7 +130,9 @@ def _sections(part: Evaluation) -> Iterator[tuple[str, list[_Row]]]:
     starts = {first: "", **{label: f"{label}: " for label in others}}
     for label in sorted(starts, key=lambda label: label != "task"):
         start = starts[label]
-        names = [name for name in summary.groups if name.startswith(start) and (start or ": " not in name)]
+        # Tasks of one's own may have a colon in their names.
+        beside = () if start else tuple(starts[label] for label in others)
+        names = [name for name in summary.groups if name.startswith(start) and not name.startswith(beside)]
         rows = [
             _Row(
                 name.removeprefix(start),

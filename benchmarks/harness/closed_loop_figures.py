@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vlreward.cli.mpo_figure import course_figure
-from vlreward.evaluate.report.figures import _Plot
+from vlreward.evaluate.report.figures import Plot
 
 _STYLE = (
     "<style>text{font:11px system-ui,sans-serif;fill:#6b7078}.axis,.note{fill:#4a4e55}.grid{stroke:#8884}"
@@ -62,7 +62,7 @@ def gain_figure(result: Mapping[str, Any]) -> str:
     ends = [end for name in names for end in (rows[name]["gain_interval"] or (rows[name]["gain"],) * 2)]
     low, high = min(*ends, -0.02), max(*ends, 0.02)
     room = 0.06 * (high - low)
-    plot = _Plot(
+    plot = Plot(
         label="Gain of answer accuracy through MPO, by the accuracy of the reward",
         x=(0.45, 1.02),
         y=(low - room, high + room),

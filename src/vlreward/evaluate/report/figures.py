@@ -19,8 +19,9 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 44, 12, 12, 40
 
 
 @dataclass
-class _Plot:
-    """A plot's data area and its axes, in the units of the data."""
+class Plot:
+    """A plot's data area and its axes, in the units of the data. Marks are drawn in the order in which they are asked
+    for; the ``name`` of a mark is its CSS class, which the page gives a colour."""
 
     label: str
     """What the figure shows, for those who do not see it."""
@@ -39,6 +40,7 @@ class _Plot:
         return self.height - _BOTTOM - (self.height - _TOP - _BOTTOM) * _share(value, self.y)
 
     def line(self, name: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """A straight line."""
         (x1, y1), (x2, y2) = start, end
         self.marks.append(
             Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
@@ -47,10 +49,12 @@ class _Plot:
         )
 
     def path(self, name: str, points: Sequence[tuple[float, float]]) -> None:
+        """A line through points."""
         places = " ".join(f"{self.left(x):.1f},{self.top(y):.1f}" for x, y in points)
         self.marks.append(Markup('<polyline class="{}" points="{}"/>').format(name, places))
 
     def dot(self, name: str, x: float, y: float, radius: float = 4) -> None:
+        """A dot; its radius is in pixels."""
         self.marks.append(
             Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>').format(
                 name, self.left(x), self.top(y), radius
@@ -58,6 +62,7 @@ class _Plot:
         )
 
     def bar(self, name: str, x: tuple[float, float], height: float) -> None:
+        """A bar that stands on 0."""
         left, right, top, foot = self.left(x[0]), self.left(x[1]), self.top(height), self.top(0)
         # A gap between bars, and a stump for a bar that would be less than a pixel.
         tall = max(foot - top, 1.0) if height else 0.0
@@ -68,6 +73,7 @@ class _Plot:
         )
 
     def text(self, words: str, left: float, top: float, anchor: str = "middle", name: str = "") -> None:
+        """Words at a place in pixels."""
         self.marks.append(
             Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
                 name, left, top, anchor, words
@@ -107,7 +113,7 @@ def reliability_figure(figures: CalibrationFigures) -> Markup:
     Args:
         figures: its bins; the size of a dot says how many comparisons are in it.
     """
-    plot = _Plot(
+    plot = Plot(
         label=f"Reliability diagram: expected calibration error {100 * figures.ece:.1f} %", x=(0.5, 1.0), y=(0.0, 1.0)
     )
     plot.axes(
@@ -130,7 +136,7 @@ def margin_figure(margins: MarginHistogram) -> Markup:
     """How much more the better response gets than the worse one; left of 0 the model is wrong."""
     low, high = margins.edges[0], margins.edges[-1]
     most = max(margins.counts)
-    plot = _Plot(
+    plot = Plot(
         label=f"Histogram of margins: {margins.wrong:,} of {margins.n:,} comparisons are left of 0, which is wrong",
         x=(low, high),
         y=(0, most * 1.08),
@@ -153,7 +159,7 @@ def margin_figure(margins: MarginHistogram) -> Markup:
 def curve_figure(points: Sequence[CurvePoint]) -> Markup:
     """How often the chosen one of N responses is a best one, between chance and a choice that knows."""
     last = points[-1]
-    plot = _Plot(
+    plot = Plot(
         label=f"Best of N: of {last.n} responses the chosen one is a best one in {100 * last.selected:.1f} %, by chance"
         f" in {100 * last.random:.1f} %, at most in {100 * last.oracle:.1f} %",
         x=(1, last.n),

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -337,4 +338,38 @@ def test_the_schema_is_complete(client: TestClient) -> None:
         for example in examples:
             answer = client.post(path, json=example)
             assert answer.status_code == 200, answer.text
-        assert {"200", "400", "409", "413", "429", "503", "504"} <= set(schema["paths"][path]["post"]["responses"])
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            names = {parameter["name"] for parameter in operation["parameters"]}
+            assert names >= ({"X-Request-Id", "X-Vlreward-Deadline"} if method == "post" else {"X-Request-Id"})
+            if method == "post":
+                answers_are_described(client, path, operation)
+
+
+def answers_are_described(client: TestClient, path: str, operation: dict[str, Any]) -> None:
+    answers = operation["responses"]
+    assert {"200", "400", "401", "409", "413", "422", "429", "500", "503", "504"} <= set(answers)
+    example = next(iter(operation["requestBody"]["content"]["application/json"]["examples"].values()))["value"]
+    for status, answer in (("200", client.post(path, json=example)), ("400", client.post(path, json=[]))):
+        assert answer.status_code == int(status), answer.text
+        said = answers[status]["content"]["application/json"]
+        if "example" in said:
+            assert keys_of(answer.json()) == keys_of(said["example"])
+        else:
+            assert "$ref" in said["schema"]
+
+
+def keys_of(value: Any) -> Any:
+    """The keys of an answer, those of the first entry of a list for all of it; FastAPI leaves null out of examples."""
+    if isinstance(value, dict):
+        return {name: keys_of(inner) for name, inner in value.items() if inner is not None}
+    return [keys_of(inner) for inner in value[:1]] if isinstance(value, list) else None
+
+
+def test_the_schema_says_that_a_key_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text("a-key-of-some-length")
+    app = create_app(ServerOptions(model="fake", keys=tmp_path / "keys.txt"), lambda metrics: FakeBackend())
+    schema = app.openapi()
+    assert schema["components"]["securitySchemes"].keys() == {"bearer", "key"}
+    assert schema["security"] == [{"bearer": []}, {"key": []}]
+    assert schema["paths"]["/health/live"]["get"]["security"] == []

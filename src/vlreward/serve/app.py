@@ -24,7 +24,7 @@ from .media import MediaStore
 from .metrics import Metrics
 from .refusals import Shape, answer, native_shape, refusal_of, shapes_of
 from .requests import InFlight, Requests
-from .schema import add_models
+from .schema import complete
 from .service import Desk, Service
 from .wire import CompareRequest, ScoreRequest, TraceRequest
 from .worker import Worker
@@ -137,8 +137,8 @@ def create_app(options: ServerOptions, make: Callable[[Metrics], Backend]) -> Fa
         health.router(backend, ready=ready, settings=settings, metrics=metrics),
     ):
         app.include_router(router)
-    add_models(app, (ScoreRequest, CompareRequest, TraceRequest))
     shapes = shapes_of(app.routes)
+    complete(app, (ScoreRequest, CompareRequest, TraceRequest), shapes, keyed=keys is not None)
 
     def shape_of(path: str) -> Shape:
         return shapes.get(path, native_shape)

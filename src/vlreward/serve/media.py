@@ -204,7 +204,9 @@ def router(store: MediaStore, limits: RequestLimits) -> APIRouter:
 
         return MediaSent(id=await asyncio.to_thread(keep))
 
-    @api.head(MEDIA_PATH + "/{name}", summary="Whether a picture or a video is there")
+    absent: dict[int | str, dict[str, Any]] = {404: {"description": "it is not there (any more)"}}
+
+    @api.head(MEDIA_PATH + "/{name}", summary="Whether a picture or a video is there", responses=absent)
     async def head_media(name: str) -> Response:
         return Response(status_code=200 if store.get(name) is not None else 404)
 

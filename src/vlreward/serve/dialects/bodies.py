@@ -19,6 +19,9 @@ from vlreward.types import Group
 
 Form = TypeVar("Form", bound=BaseModel)
 
+USAGE = {"prompt_tokens": 0, "total_tokens": 0, "completion_tokens": 0, "prompt_tokens_details": None}
+"""Of answers that have one: tokens are not counted."""
+
 
 async def read(request: Request, form: type[Form], groups: Callable[[Form], list[Group]]) -> tuple[Form, list[Group]]:
     """The body in its form, and the groups that it asks about.
@@ -52,11 +55,18 @@ async def score_patiently(desk: Desk, request: Request, groups: Sequence[Group])
         raise Refusal("unavailable", refusal.message, retry_after=refusal.retry_after or 1) from refusal
 
 
-def described(form: type[BaseModel], *examples: dict[str, Any]) -> dict[str, Any]:
-    """``openapi_extra`` of a route that reads its body itself. The form must not hold other models."""
+def described(form: type[BaseModel], *examples: dict[str, Any], answer: Any) -> dict[str, Any]:
+    """``openapi_extra`` of a route that reads its body itself.
+
+    Args:
+        form: of the body; it must not hold other models.
+        examples: bodies.
+        answer: an example of one.
+    """
     named = {str(i + 1): {"value": example} for i, example in enumerate(examples)}
     content = {"schema": form.model_json_schema(), "examples": named}
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+    answers = {"200": {"content": {"application/json": {"example": answer}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}, "responses": answers}
 
 
 def in_base64(values: Sequence[float]) -> str:

@@ -42,13 +42,14 @@ class EvaluationRequest(BaseModel):
 
 
 _TEXT = "<|im_start|>user\nWhat is 2 + 2?<|im_end|>\n<|im_start|>assistant\n4<|im_end|>\n"
+_ANSWER = {"id": "scoreeval-1", "object": "score.evaluation", "model": "reward-7b", "scores": [3.25]}
 
 
 def router(desk: Desk) -> APIRouter:
     """The route of LLaMA-Factory's score API."""
     api = APIRouter(route_class=routes(shape), tags=["LLaMA-Factory"])
 
-    @api.post("/v1/score/evaluation", openapi_extra=described(EvaluationRequest, {"messages": [_TEXT]}))
+    @api.post("/v1/score/evaluation", openapi_extra=described(EvaluationRequest, {"messages": [_TEXT]}, answer=_ANSWER))
     async def evaluate(request: Request) -> dict[str, Any]:
         """The scores of templated texts."""
         _, groups = await read(request, EvaluationRequest, EvaluationRequest.groups)

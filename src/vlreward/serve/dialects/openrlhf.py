@@ -42,6 +42,8 @@ class RewardRequest(BaseModel):
 
 _TEXT = "<|im_start|>user\nWhat is 2 + 2?<|im_end|>\n<|im_start|>assistant\n4<|im_end|>\n"
 _PROMPT = "<|im_start|>user\nWhat is 2 + 2?<|im_end|>\n<|im_start|>assistant\n"
+_EXAMPLE = {"query": [_TEXT], "prompts": [_PROMPT]}
+_ANSWER: dict[str, Any] = {"rewards": [3.25], "scores": [3.25], "extra_logs": {}}
 
 
 def shape(refusal: Refusal) -> Mapping[str, Any]:
@@ -54,7 +56,7 @@ def router(desk: Desk) -> APIRouter:
     """The routes of OpenRLHF's remote reward."""
     api = APIRouter(route_class=routes(shape), tags=["OpenRLHF"])
 
-    @api.post("/get_reward", openapi_extra=described(RewardRequest, {"query": [_TEXT], "prompts": [_PROMPT]}))
+    @api.post("/get_reward", openapi_extra=described(RewardRequest, _EXAMPLE, answer=_ANSWER))
     async def get_reward(request: Request) -> dict[str, Any]:
         """The rewards of templated texts."""
         _, groups = await read(request, RewardRequest, _groups)

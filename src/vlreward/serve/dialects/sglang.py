@@ -24,7 +24,7 @@ from vlreward.serve.refusals import Refusal, routes
 from vlreward.serve.service import Desk
 from vlreward.types import Group
 
-from .bodies import described, in_base64, listed, read, score_patiently
+from .bodies import USAGE, described, in_base64, listed, read, score_patiently
 from .messages import conversation
 from .templated import group_of, media_ids, picture_source
 
@@ -116,7 +116,13 @@ def _media(images: Any, other: Any, where: str) -> list[str]:
 
 
 _TEXT = "<|im_start|>user\nWhat is 2 + 2?<|im_end|>\n<|im_start|>assistant\n4<|im_end|>\n"
-EXAMPLE: dict[str, Any] = {"text": _TEXT}
+_NATIVE_ANSWER = {"embedding": [3.25], "meta_info": {"id": "1", "prompt_tokens": 0}}
+_EMBEDDINGS = {
+    "object": "list",
+    "model": "reward-7b",
+    "data": [{"object": "embedding", "index": 0, "embedding": [3.25]}],
+    "usage": USAGE,
+}
 
 
 def native_answer(body: NativeRequest, values: list[float]) -> Any:
@@ -130,7 +136,7 @@ def router(desk: Desk, *, prefixed: bool = False) -> APIRouter:
     api = APIRouter(route_class=routes(openai_shape), tags=["SGLang"])
     native = APIRouter(route_class=routes(native_shape), tags=["SGLang"])
 
-    @api.post("/v1/embeddings", openapi_extra=described(EmbeddingRequest, {"input": _TEXT}))
+    @api.post("/v1/embeddings", openapi_extra=described(EmbeddingRequest, {"input": _TEXT}, answer=_EMBEDDINGS))
     async def embeddings(request: Request) -> dict[str, Any]:
         """Rewards as ``data[i].embedding``."""
         body, groups = await read(request, EmbeddingRequest, EmbeddingRequest.groups)
@@ -140,7 +146,7 @@ def router(desk: Desk, *, prefixed: bool = False) -> APIRouter:
             "object": "list",
             "model": desk.service.model,
             "data": [{"object": "embedding", "index": i, "embedding": write([v])} for i, v in enumerate(values)],
-            "usage": {"prompt_tokens": 0, "total_tokens": 0, "completion_tokens": 0, "prompt_tokens_details": None},
+            "usage": USAGE,
         }
 
     async def encode(request: Request) -> Any:
@@ -149,6 +155,6 @@ def router(desk: Desk, *, prefixed: bool = False) -> APIRouter:
         return native_answer(body, await score_patiently(desk, request, groups))
 
     for path in ("/encode", "/classify") if prefixed else ("/encode",):
-        native.post(path, openapi_extra=described(NativeRequest, EXAMPLE))(encode)
+        native.post(path, openapi_extra=described(NativeRequest, {"text": _TEXT}, answer=_NATIVE_ANSWER))(encode)
     api.include_router(native)
     return api

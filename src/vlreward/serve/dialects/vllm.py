@@ -34,7 +34,7 @@ from vlreward.serve.service import Desk
 from vlreward.types import Group
 
 from . import sglang
-from .bodies import described, in_base64, listed, read, score_patiently
+from .bodies import USAGE, described, in_base64, listed, read, score_patiently
 from .messages import Item, conversation, turn
 from .templated import group_of, media_ids
 
@@ -244,7 +244,25 @@ _TEXT = "<|im_start|>user\nWhat is 2 + 2?<|im_end|>\n<|im_start|>assistant\n4<|i
 _EXAMPLES = ({"messages": _ANSWER, "use_activation": False}, {"input": _TEXT, "use_activation": False})
 _PAIRS = ({"queries": "What is 2 + 2?", "documents": ["4", "5"]},)
 _RERANK = ({"query": "What is 2 + 2?", "documents": ["4", "5"], "top_n": 1},)
+_BEST = {"index": 0, "document": {"text": "4", "multi_modal": None}, "relevance_score": 3.25}
+_RERANKED = {
+    "id": "rerank-1",
+    "model": "reward-7b",
+    "usage": {"prompt_tokens": 0, "total_tokens": 0},
+    "results": [_BEST],
+}
 
+
+def _shown(prefix: str, *rows: dict[str, Any]) -> dict[str, Any]:
+    """An example of an answer."""
+    data = [{"index": i, **row} for i, row in enumerate(rows)]
+    head = {"id": f"{prefix}-1", "object": "list", "created": 1795392000, "model": "reward-7b"}
+    return {**head, "data": data, "usage": USAGE}
+
+
+_CLASSIFIED = _shown("classify", {"label": "LABEL_0", "probs": [3.25], "num_classes": 1})
+_POOLED = _shown("pool", {"object": "pooling", "data": [3.25]})
+_SCORED = _shown("score", {"object": "score", "score": 3.25}, {"object": "score", "score": -1.5})
 
 Asked = TypeVar("Asked", bound=Options)
 
@@ -267,7 +285,7 @@ def _listed(desk: Desk, prefix: str, body: Options, rows: Sequence[dict[str, Any
         "created": int(time.time()),
         "model": desk.service.model,
         "data": [{"index": i, **row} for i, row in enumerate(rows)],
-        "usage": {"prompt_tokens": 0, "total_tokens": 0, "completion_tokens": 0, "prompt_tokens_details": None},
+        "usage": USAGE,
     }
 
 
@@ -281,8 +299,8 @@ def router(desk: Desk, *, prefixed: bool = False) -> APIRouter:
     """The routes of vLLM; ``prefixed``: they go under a prefix, so that ``/v1/score`` is free for vLLM's."""
     api = APIRouter(route_class=routes(shape), tags=["vLLM"])
 
-    @api.post("/v1/classify", openapi_extra=described(ClassifyRequest, *_EXAMPLES))
-    @api.post("/classify", openapi_extra=described(ClassifyRequest, *_EXAMPLES))
+    @api.post("/v1/classify", openapi_extra=described(ClassifyRequest, *_EXAMPLES, answer=_CLASSIFIED))
+    @api.post("/classify", openapi_extra=described(ClassifyRequest, *_EXAMPLES, answer=_CLASSIFIED))
     async def classify(request: Request) -> Any:
         """Rewards as ``data[i].probs``; a body with ``text`` is answered as SGLang does."""
         body, values = await _values(desk, request, PoolingRequest if prefixed else ClassifyRequest)
@@ -291,7 +309,7 @@ def router(desk: Desk, *, prefixed: bool = False) -> APIRouter:
         rows = [{"label": "LABEL_0", "probs": [value], "num_classes": 1} for value in values]
         return _listed(desk, "classify", body, rows)
 
-    @api.post("/pooling", openapi_extra=described(PoolingRequest, *_EXAMPLES))
+    @api.post("/pooling", openapi_extra=described(PoolingRequest, *_EXAMPLES, answer=_POOLED))
     async def pooling(request: Request) -> dict[str, Any]:
         """Rewards as ``data[i].data``."""
         body, values = await _values(desk, request, PoolingRequest)
@@ -304,11 +322,11 @@ def router(desk: Desk, *, prefixed: bool = False) -> APIRouter:
         return _listed(desk, "score", body, [{"object": "score", "score": value} for value in values])
 
     for path in ("/score", "/v1/score") if prefixed else ("/score",):
-        api.post(path, openapi_extra=described(ScoreRequest, *_PAIRS))(score)
+        api.post(path, openapi_extra=described(ScoreRequest, *_PAIRS, answer=_SCORED))(score)
 
-    @api.post("/v2/rerank", openapi_extra=described(RerankRequest, *_RERANK))
-    @api.post("/v1/rerank", openapi_extra=described(RerankRequest, *_RERANK))
-    @api.post("/rerank", openapi_extra=described(RerankRequest, *_RERANK))
+    @api.post("/v2/rerank", openapi_extra=described(RerankRequest, *_RERANK, answer=_RERANKED))
+    @api.post("/v1/rerank", openapi_extra=described(RerankRequest, *_RERANK, answer=_RERANKED))
+    @api.post("/rerank", openapi_extra=described(RerankRequest, *_RERANK, answer=_RERANKED))
     async def rerank(request: Request) -> dict[str, Any]:
         """Answers to a prompt, the best first, as ``results[i].relevance_score``."""
         body, values = await _values(desk, request, RerankRequest)

@@ -238,6 +238,23 @@ def test_a_dead_server_is_said_and_comes_back(monkeypatch: pytest.MonkeyPatch) -
     run(work)
 
 
+def test_a_server_that_ends_tells_everybody() -> None:
+    async def work() -> None:
+        engine = Bare()
+        service = RemoteService(engine, limits=GatewayLimits(at_once=1))
+        service.start()
+        await service.wait_tried()
+        engine.blocked.clear()
+        calls = [asyncio.create_task(service.score(GROUPS, client=name)) for name in "ab"]  # one asks, one waits
+        await asyncio.sleep(0.01)
+        await service.close()
+        for told in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(told, Refusal)
+            assert (told.code, told.message) == ("unavailable", "the server is about to end")
+
+    run(work)
+
+
 def test_rewards_are_shaped() -> None:
     async def work() -> None:
         service = RemoteService(Bare(), calibration=CALIBRATION)  # of spread 4

@@ -172,9 +172,11 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("drain_seconds", "status"), [("120", 200), ("0.5", 503)])
-def test_a_server_that_is_told_to_end(drain_seconds: str, status: int, tmp_path: Path, root: Path) -> None:
-    """It finishes what is there, for a time, and takes nothing new."""
+@pytest.mark.parametrize(("drain_seconds", "signals", "status"), [("120", 1, 200), ("0.5", 1, 503), ("120", 2, 503)])
+def test_a_server_that_is_told_to_end(
+    drain_seconds: str, signals: int, status: int, tmp_path: Path, root: Path
+) -> None:
+    """It finishes what is there, for a time, or until it is told again, and takes nothing new."""
     script = tmp_path / "server.py"
     script.write_text(_DRAINING)
     command = [sys.executable, str(script), drain_seconds]
@@ -185,15 +187,20 @@ def test_a_server_that_is_told_to_end(drain_seconds: str, status: int, tmp_path:
         def end() -> None:
             wait_until((tmp_path / "go.held").exists)
             process.send_signal(signal.SIGTERM)
-            if status == 200:
+            if drain_seconds == "120":
                 wait_ready(address, 503)
+            if signals == 2:
+                process.send_signal(signal.SIGTERM)
+            if status == 200:
                 refused = httpx.post(f"{address}/v1/score", json=body("new"), timeout=30)
                 assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
                 (tmp_path / "go").touch()
 
         answer = ask_all(address, [body(f"hold {tmp_path}/go")], end)[0]
         assert answer.status_code == status
+        assert status == 200 or answer.json()["error"]["code"] == "unavailable"
         assert process.wait(timeout=60) == 0
+        assert "Traceback" not in lines.read()
 
 
 @contextlib.contextmanager

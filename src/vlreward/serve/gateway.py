@@ -141,6 +141,7 @@ class RemoteService:
         self._card: Mapping[str, Any] | None = None
         self._problem: VLRewardError | None = None
         self._tried = asyncio.Event()
+        self._timers: set[asyncio.Timeout] = set()
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -182,19 +183,29 @@ class RemoteService:
     async def score(self, groups: Sequence[Group], *, client: str, seconds: float | None = None) -> list[Reward]:
         """The rewards of each group, in order; see `vlreward.serve.service.Service.score`."""
         if self.draining:
-            raise Refusal("unavailable", "the server is about to end", retry_after=1)
+            raise _ending()
         limit = self._limits.seconds if seconds is None else min(seconds, self._limits.seconds)
+        timer = asyncio.timeout(limit)
+        self._timers.add(timer)
         try:
-            async with asyncio.timeout(limit), self._turns.turn(client):
+            async with timer, self._turns.turn(client):
                 return await self._engine.score(groups)
         except TimeoutError:
-            raise Refusal("too_late", f"no rewards within {limit:g} s") from None
+            late = Refusal("too_late", f"no rewards within {limit:g} s")
+            raise late if timer in self._timers else _ending() from None
         except ConfigError as error:  # of this server, such as a key that the other one does not know
             raise EngineError(str(error)) from error
+        finally:
+            self._timers.discard(timer)
 
     async def close(self) -> None:
-        """Close the connections. Calling it twice is harmless."""
+        """Close the connections; whoever still waits is told so. Calling it twice is harmless."""
         self.draining = True
+        now = asyncio.get_running_loop().time()
+        while self._timers:
+            timer = self._timers.pop()
+            if not timer.expired():
+                timer.reschedule(now)
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -218,6 +229,10 @@ class RemoteService:
             self._problem = problem
             self._tried.set()
             await asyncio.sleep(_WATCH_SECONDS)
+
+
+def _ending() -> Refusal:
+    return Refusal("unavailable", "the server is about to end", retry_after=5)
 
 
 class _Turns:

@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -66,7 +66,7 @@ def serve(app: FastAPI, listening: socket.socket, *, drain_seconds: float) -> No
     """Serve until a signal says to end.
 
     With the first SIGTERM or SIGINT, ``/health/ready`` and new requests get 503 and those that are there are finished,
-    for ``drain_seconds`` at most; with the second the server ends at once.
+    for ``drain_seconds`` at most; with the second those get 503, too; with the third the server ends whoever waits.
 
     Args:
         app: of `create_app`.
@@ -114,7 +114,8 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.failure: VLRewardError | None = None
         self._backend, self._in_flight, self._drain_seconds = backend, in_flight, drain_seconds
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._hurry = asyncio.Event()
         self._running: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -130,9 +131,12 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
-        """Drain; at a second signal, end."""
-        if self._backend.draining or self._running is None:
+        """Drain; at a second signal, hurry; at a third, end."""
+        if self._running is None or self._hurry.is_set():
             self.should_exit = self.force_exit = True
+            return
+        if self._backend.draining:
+            self._running.call_soon_threadsafe(self._hurry.set)
             return
         self._backend.draining = True
         logger.info("%s: finishing %d requests", signal.Signals(sig).name, self._in_flight.count)
@@ -148,9 +152,9 @@ class _Server(uvicorn.Server):
             logger.info("%s is ready", self._backend.model)
 
     async def _drain(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._drain_seconds):
-                await self._in_flight.wait_none()
+        ends = [asyncio.create_task(self._in_flight.wait_none()), asyncio.create_task(self._hurry.wait())]
+        self._tasks += ends
+        await asyncio.wait(ends, timeout=self._drain_seconds, return_when=asyncio.FIRST_COMPLETED)
         # Whoever still waits is answered before connections are closed.
         await self._backend.close()
         with contextlib.suppress(TimeoutError):

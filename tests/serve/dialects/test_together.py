@@ -68,12 +68,15 @@ class Asked:
             return [("/v1/score", {"groups": [row]}, lambda r: list(r["rewards"][0]))]
         if self.dialect == "openrlhf":
             return [("/get_reward", {"query": texts, "images": images}, lambda r: list(r["rewards"]))]
-        if self.dialect == "vllm, chat":
+        if self.dialect == "llamafactory":
+            return [("/v1/score/evaluation", {"messages": texts, "images": images}, lambda r: list(r["scores"]))]
+        if self.dialect in ("vllm, classify", "vllm, pooling"):
             turns = [
                 [{"role": "user", "content": self.content()}, {"role": "assistant", "content": answer}]
                 for answer in self.answers
             ]
-            return [("/classify", {"messages": messages}, lambda r: list(r["data"][0]["probs"])) for messages in turns]
+            path, name = ("/classify", "probs") if self.dialect == "vllm, classify" else ("/pooling", "data")
+            return [(path, {"messages": messages}, lambda r: list(r["data"][0][name])) for messages in turns]
         if self.dialect == "vllm, score":
             body = {"queries": self.item(), "documents": self.answers}
             return [("/score", body, lambda r: [row["score"] for row in r["data"]])]
@@ -91,7 +94,8 @@ def in_order(reply: Any) -> list[float]:
     return [row["relevance_score"] for row in sorted(reply["results"], key=lambda row: int(row["index"]))]
 
 
-DIALECTS = ("native", "openrlhf", "vllm, chat", "vllm, score", "vllm, rerank", "sglang, embeddings", "sglang")
+VLLM = ("vllm, classify", "vllm, pooling", "vllm, score", "vllm, rerank")
+DIALECTS = ("native", "openrlhf", *VLLM, "sglang, embeddings", "sglang", "llamafactory")
 
 
 def mixed(seed: int) -> Asked:

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 NAME = "eval"
 _WHERE_FOUND = ("data", "data_revision", "media_dir", "offline")
 """Where a file is says nothing of what is in it."""
-_OF_SCORING = ("model", "engine", "output", "overwrite", "allow_missing", "file", "data", "data_revision", "media_dir")
-_OF_SCORING += ("pairs", "seed", "split", "format", "ignore")
+_OF_SCORING = (
+    *("model", "engine", "output", "overwrite", "allow_missing", "file", "data", "data_revision", "media_dir"),
+    *("pairs", "seed", "split", "format", "ignore"),
+)
 """Options that say which items are scored, by what, and where to."""
 
 

@@ -89,6 +89,9 @@ def test_a_dry_run_loads_no_weights(
         ("stages.one.optimizer.learning_rate=0", "learning_rate must be above 0"),
         ("model=./none", "model: ./none: no such folder"),
         ("stages.one.max_length=2", "no rankings to train on"),
+        ("trainer.fsdp=true", "trainer: fsdp shards a model over processes, and this is the only one: start several"),
+        ("trainer.report_to=nowhere", "trainer: report_to: no 'nowhere' is installed; there are "),
+        ("trainer.deepspeed=none.json", "trainer: "),
         ("trainer.eval_strategy=steps", "eval_strategy asks for an evaluation; say what is measured in evaluation"),
     ],
 )

@@ -73,6 +73,23 @@ def test_a_file_is_gone_through_once_until_it_changes(tmp_path: Path) -> None:
     assert len(calls) == 7
 
 
+def test_a_file_is_read_anew_when_its_description_changes(tmp_path: Path) -> None:
+    row = {"asked": [{"from": "human", "value": "Q"}]} | {
+        key: {"from": "gpt", "value": key.upper()} for key in ("good", "bad")
+    }
+    (tmp_path / "pairs.json").write_text(json.dumps([row]))
+
+    def described(chosen: str, rejected: str) -> str:
+        columns = {"messages": "asked", "chosen": chosen, "rejected": rejected}
+        entry = {"file_name": "pairs.json", "formatting": "sharegpt", "ranking": True, "columns": columns}
+        (tmp_path / "dataset_info.json").write_text(json.dumps({"pairs": entry}))
+        source = DataSource(path=str(tmp_path / "pairs.json")).open(tmp_path / "cache", silent)
+        (better, _) = source[0].group.responses
+        return str(better[0].content)
+
+    assert [described("bad", "good"), described("good", "bad")] == ["BAD", "GOOD"]
+
+
 def test_an_unfinished_reading_starts_again(tmp_path: Path) -> None:
     path = write_pairs(tmp_path, 4)
 
@@ -203,6 +220,8 @@ def test_weights_mix_sources() -> None:
     seen = Counter(made.sources_E.tolist())
     assert seen == {0: 40, 1: 10}
     assert plan([sized([1] * 10)], batch=4, max_steps=2).steps == 2
+    with pytest.raises(InputError, match=r"no rankings to train on: the sources' weights take none of 12 in 1 epochs"):
+        plan([sized([1] * 10), sized([1] * 2)], weights=[0.01, 0.1])
 
 
 def test_packs_are_dealt_evenly_the_largest_first() -> None:

@@ -100,6 +100,6 @@ def test_a_lora_run_that_was_stopped_ends_alike(make: Make) -> None:
 
 
 def test_qlora_says_what_it_needs() -> None:
-    with pytest.raises(MissingDependency, match=r"QLoRA \(4-bit weights\) needs bitsandbytes"):
+    with pytest.raises(MissingDependency, match=r"QLoRA \(4-bit weights\) needs bitsandbytes: pip install bits"):
         quantization(Parts(language="qlora"), torch.bfloat16, [])
     assert quantization(Parts(), torch.bfloat16, []) is None

@@ -89,12 +89,25 @@ def test_values_can_be_replaced(tmp_path: Path) -> None:
         (["stages.one.objective.word_dropout=1"], "word_dropout must be in [0, 1), got 1.0"),
         (["stages.one.objective.verifier_weight=-1"], "verifier_weight must not be below 0, got -1.0"),
         (["stages.one.objective.label_smoothing=0.7"], "label_smoothing must be in [0, 0.5), got 0.7"),
+        (["seed=-1"], "recipe.yaml: seed must not be below 0, got -1"),
+        (
+            ["stages.one.optimizer.schedule=cosin"],
+            "stage one: optimizer: schedule: expected one of 'linear', 'cosine', ",
+        ),
+        (
+            ["stages.one.optimizer.schedule=cosine_with_min_lr"],
+            "stage one: optimizer: schedule cosine_with_min_lr with trainer.lr_scheduler_kwargs None: ",
+        ),
         (["stages.two.batch=3"], "--set stages.two.batch: no 'two' in the list; there are one"),
         (["stages.one.data=[]"], "data is empty; a stage needs a source"),
         (["stages=[]"], "stages is empty; a recipe needs one"),
         (["output"], "--set 'output': expected KEY=VALUE"),
         (["trainer.learning_rate=3"], "trainer: learning_rate is set by stages[].optimizer"),
         (["trainer.bf17=true"], "trainer: unknown key 'bf17'; did you mean 'bf16'?"),
+        (["trainer.bf16=maybe"], "trainer: bf16: expected true or false, got 'maybe'"),
+        (["trainer.gradient_checkpointing=1"], "trainer: gradient_checkpointing: expected true or false, got 1"),
+        (["trainer.save_steps=often"], "trainer: save_steps: expected a number, got 'often'"),
+        (["trainer.logging_steps=true"], "trainer: logging_steps: expected a number, got True"),
         (["min_pixels=100", "max_pixels=50"], "min_pixels 100 is above max_pixels 50"),
         (["head.kind=mlp", "form=value-head"], "form value-head holds a linear head, head.kind is mlp"),
         (["stages.one.objective.loss=language"], "set parts.head to frozen"),
@@ -145,6 +158,13 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"stage one: data: .*none.jsonl: no such file"):
         check_files(recipe)
     (tmp_path / "none.jsonl").write_text("{}")
+    pictures = f"stages.one.data.0.media_dir={tmp_path}/pictures"
+    recipe = read_recipe(written(tmp_path), [f"stages.one.data.0.path={tmp_path}/none.jsonl", pictures])
+    with pytest.raises(ConfigError, match=r"stage one: data: media_dir .*pictures: no such folder"):
+        check_files(recipe)
+    output = [f"stages.one.data.0.path={tmp_path}/none.jsonl", f"output={tmp_path}/none.jsonl"]
+    with pytest.raises(ConfigError, match=r"output: .*none\.jsonl: a file; name a folder"):
+        check_files(read_recipe(written(tmp_path), output))
     with pytest.raises(ConfigError, match=r"model: \./nowhere: no such folder"):
         check_files(
             read_recipe(written(tmp_path, model="./nowhere"), [f"stages.one.data.0.path={tmp_path}/none.jsonl"])

@@ -145,6 +145,11 @@ def test_a_finished_run_is_not_trained_again(make: Make) -> None:
     assert (first, logs.entries) == (again, [])
     assert json.loads((first.folder / "training.json").read_text())["steps"] == 5
     assert read_recipe(first.folder / "recipe.yaml") == recipe
+    # What it came to is not what another recipe would come to.
+    changed = r"stage-1-one/model: finished with another recipe \(seed, batch changed\); remove .*stage-1-one, or name"
+    with pytest.raises(ConfigError, match=changed):
+        train(make(seed=1, stage={"batch": 4}))
+    assert train(make(trainer={"logging_steps": 2}, features={"max_bytes": 0})) == [first]
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(make: Make) -> None:

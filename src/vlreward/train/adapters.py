@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from vlreward.errors import ConfigError, require
+from vlreward.errors import ConfigError, MissingDependency, require
 
 from .parts import Lora, Parts, part_of
 
@@ -134,7 +135,8 @@ def quantization(parts: Parts, dtype: torch.dtype, backbone_names: list[str]) ->
     """
     if not parts.quantized():
         return None
-    require("bitsandbytes", extra="train", purpose="QLoRA (4-bit weights)")
+    if find_spec("bitsandbytes") is None:  # in no extra of ours: it is for GPUs
+        raise MissingDependency("QLoRA (4-bit weights) needs bitsandbytes: pip install bitsandbytes")
     from transformers import BitsAndBytesConfig
 
     skipped = [name for name in backbone_names if part_of(f"{name}.weight") not in parts.quantized()]

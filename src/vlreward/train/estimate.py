@@ -143,9 +143,22 @@ def _activations(recipe: BaseRecipe, stage: BaseStage, model: RewardModel, data:
     layer = tokens * (_ACTIVATIONS_OF_LAYER * text.hidden_size + 3 * text.intermediate_size) * size
     # Between layers the residual stream is kept; with checkpointing it is all that is kept of them.
     between = text.num_hidden_layers * tokens * text.hidden_size * size
-    again = bool(recipe.trainer.get("activation_checkpointing"))
+    again = _runs_layers_twice(recipe)
     written = tokens * text.vocab_size * 4 * 2 if stage.objective.writes and not stage.objective.rewards else 0.0
     return float(between + layer * (1 if again else text.num_hidden_layers) + written)
+
+
+def _runs_layers_twice(recipe: BaseRecipe) -> bool:
+    """By either name that transformers knows it by."""
+    return any(recipe.trainer.get(f"{name}_checkpointing") for name in ("activation", "gradient"))
+
+
+def _passes(stage: BaseStage) -> float:
+    """FLOPs of the language model for each weight and token: gradients pass it where it, or what feeds it, learns."""
+    if stage.parts.language == "train":
+        return 6.0
+    feeds = (stage.parts.language, stage.parts.projector, stage.parts.vision)
+    return 2.0 if all(how == "frozen" for how in feeds) else 4.0
 
 
 def _flops(
@@ -161,8 +174,7 @@ def _flops(
     text, tokens = config.text_config, data.plan.tokens_E.astype(float)
     embeddings = text.vocab_size * text.hidden_size
     language = parts["language"].held - embeddings
-    passes = 6.0 if stage.parts.language == "train" else 4.0
-    passes += 2.0 if recipe.trainer.get("activation_checkpointing") else 0.0
+    passes = _passes(stage) + (2.0 if _runs_layers_twice(recipe) else 0.0)
     attention = 2 * text.num_hidden_layers * text.hidden_size * float((tokens**2).sum()) * passes / 2
     patches = visual_tokens * int(config.vision_config.spatial_merge_size) ** 2
     vision = 2.0 * parts["vision"].held * patches

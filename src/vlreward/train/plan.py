@@ -111,6 +111,9 @@ def make_plan(
     generator = np.random.default_rng(seed)
     orders = [_epoch(indices, weights, epoch, generator) for epoch in range(epochs)]
     sources_E, places_E = (np.concatenate(column) for column in zip(*orders, strict=True))
+    if not len(places_E):
+        count = sum(map(len, indices))
+        raise InputError(f"no rankings to train on: the sources' weights take none of {count:,} in {epochs} epochs")
     if max_steps is not None:
         sources_E, places_E = sources_E[: max_steps * batch], places_E[: max_steps * batch]
     tokens_E, numbers_E = np.empty_like(places_E), np.empty_like(places_E)

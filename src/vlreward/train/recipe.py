@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from vlreward.errors import ConfigError, describe_unknown, require
 
@@ -162,7 +163,10 @@ class BaseRecipe:
             raise ConfigError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
         if self.form in ("value-head", "sequence-classification") and self.head.kind == "mlp":
             raise ConfigError(f"form {self.form} holds a linear head, head.kind is mlp; take reward-head or auto")
+        not_negative("seed", self.seed)
         _check_trainer(self.trainer)
+        for stage in self.stages:
+            _check_schedule(stage, self.trainer.get("lr_scheduler_kwargs"))
 
     def evaluated_at(self, stage: BaseStage) -> dict[str, Any]:
         """When a stage's model is evaluated, in the words of transformers' ``TrainingArguments``.
@@ -239,12 +243,45 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
         return
     from transformers import TrainingArguments
 
-    known = {entry.name for entry in fields(TrainingArguments)}
-    for key in arguments:
+    known, hints = {entry.name for entry in fields(TrainingArguments)}, get_type_hints(TrainingArguments)
+    for key, value in arguments.items():
         if key in OWNED:
             raise ConfigError(f"trainer: {key} is set by {OWNED[key]}")
         if key not in known:
             raise ConfigError(f"trainer: {describe_unknown(str(key), known - OWNED.keys())}")
+        _check_kind(key, value, set(get_args(hints[key]) or [hints[key]]) - {NoneType})
+
+
+def _check_kind(key: str, value: Any, kinds: set[Any]) -> None:
+    """Refuse a text where an argument is a truth value or a number: to transformers any text is true."""
+    is_truth = isinstance(value, bool)
+    if value is None or not kinds <= {bool, int, float}:
+        return
+    if bool in kinds and not is_truth:
+        raise ConfigError(f"trainer: {key}: expected true or false, got {value!r:.60}")
+    if bool not in kinds and (is_truth or not isinstance(value, (int, float))):
+        raise ConfigError(f"trainer: {key}: expected a number, got {value!r:.60}")
+
+
+def _check_schedule(stage: BaseStage, options: Any) -> None:
+    """See that there is a schedule of that name, and that it has the options that it needs.
+
+    Otherwise a later stage would stop when all before it has been trained.
+    """
+    import torch
+    from transformers import get_scheduler
+    from transformers.trainer_utils import SchedulerType
+
+    name, known = stage.optimizer.schedule, [kind.value for kind in SchedulerType]
+    where = f"stage {stage.name}: optimizer"
+    if name not in known:
+        raise ConfigError(f"{where}: schedule: expected one of {', '.join(map(repr, known))}, got {name!r}")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    try:
+        get_scheduler(name, optimizer, 1, 2, options)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{where}: schedule {name} with trainer.lr_scheduler_kwargs {options}: {reason}") from error
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -328,11 +365,14 @@ def check_files(recipe: BaseRecipe) -> None:
     """See that what a recipe names on this machine is there, before a model is loaded.
 
     Raises:
-        ConfigError: a data file is missing, or the model is a path that is not there.
+        ConfigError: a data file is missing, the model is a path that is not there, or the output a file.
     """
     for stage in recipe.stages:
         for source in stage.data:
             source.check(f"stage {stage.name}")
+    output = Path(recipe.output)
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"output: {output}: a file; name a folder")
     local = recipe.model.startswith((".", "/", "~")) or recipe.model.count("/") > 1
     if local and not Path(recipe.model).expanduser().is_dir():
         raise ConfigError(f"model: {recipe.model}: no such folder")

@@ -33,7 +33,7 @@ from .module import PackModel
 from .packs import PackDataset
 from .parts import NAMES, part_of
 from .plan import Plan, make_plan
-from .recipe import BaseRecipe, BaseStage, check_files, write_recipe
+from .recipe import BaseRecipe, BaseStage, check_files, read_recipe_as, write_recipe
 from .saving import MODEL, ModelWriter, last_checkpoint, written
 from .sources import Progress, RankingSource
 from .trainer import Evaluate, Log, PackTrainer, Run, log_to
@@ -129,7 +129,7 @@ def train(
     start: str | Path = recipe.model
     for number, stage in enumerate(recipe.stages):
         place = output / f"stage-{number + 1}-{stage.name}"
-        done = _done(place)
+        done = _done(recipe, number, place)
         if done is None:
             done = _train_stage(recipe, number, start, place, Calls(evaluate, progress, log, callbacks, trainer))
         outcomes.append(done)
@@ -137,11 +137,22 @@ def train(
     return outcomes
 
 
-def _done(place: Path) -> Outcome | None:
-    """What a stage came to that is finished."""
+def _done(recipe: BaseRecipe, number: int, place: Path) -> Outcome | None:
+    """What a stage came to that is finished.
+
+    Raises:
+        ConfigError: it is of another recipe.
+    """
     figures = place / MODEL / FIGURES
     if not figures.is_file():
         return None
+    now, then = (_decisive(each, number) for each in (recipe, read_recipe_as(type(recipe), place / MODEL / RECIPE)))
+    changed = [name for name in now if now[name] != then[name]]
+    if changed:
+        raise ConfigError(
+            f"{place / MODEL}: finished with another recipe ({', '.join(changed)} changed); remove {place}, or name "
+            "another output"
+        )
     said = json.loads(figures.read_text(encoding="utf-8"))
     return Outcome(folder=place / MODEL, **said)
 
@@ -194,6 +205,8 @@ def _train_stage(
                 write_adapters(module.adapters, state or module.state_dict(), place / ADAPTER, str(start))
             for note in writer.write(module, place / MODEL, state=state, dtype=_save_dtype(recipe, number)):
                 logger.warning("%s: %s", place / MODEL, note)
+    if trainer.hub is not None:
+        trainer.hub.push_finished(place / MODEL, stage.name)
     trainer.accelerator.wait_for_everyone()
     return Outcome(folder=place / MODEL, **figures)
 
@@ -372,10 +385,8 @@ def _cache(recipe: BaseRecipe, module: PackModel) -> FeatureCache:
 
 def run_fingerprint(recipe: BaseRecipe, number: int, start: str | Path, data: StageData) -> str:
     """Another text for whatever would make a run go another way; how it is spread over processes does not."""
-    stage = recipe.stages[number]
-    values = plain(recipe) | {"stages": [plain(stage)], "trainer": {}, "output": "", "allow_urls": False}
-    del values["features"]["folder"], values["features"]["max_bytes"]
-    values.pop("evaluation", None)  # only looks
+    values = _decisive(recipe, number)
+    values["stages"] = [{name: values.pop(name) for name in plain(recipe.stages[number])}]
     digest = hashlib.blake2b(json.dumps([number, str(start), values], sort_keys=True).encode(), digest_size=12)
     for source in data.sources:
         digest.update(source.fingerprint.encode())
@@ -383,9 +394,33 @@ def run_fingerprint(recipe: BaseRecipe, number: int, start: str | Path, data: St
     return digest.hexdigest()
 
 
+def _decisive(recipe: BaseRecipe, number: int) -> dict[str, Any]:
+    """What a recipe says of a stage that would make it go another way: the stage's own keys, and those of all."""
+    values: dict[str, Any] = plain(recipe) | {"trainer": {}, "output": "", "allow_urls": False}
+    del values["features"]["folder"], values["features"]["max_bytes"], values["stages"]
+    values.pop("evaluation", None)  # only looks
+    return values | dict(plain(recipe.stages[number]))
+
+
 def _first_arguments(recipe: BaseRecipe, place: Path) -> TrainingArguments:
-    """Trainer's arguments without what the data decides: they start the processes' talking to one another."""
-    return _make_arguments(recipe, output_dir=str(place))
+    """Trainer's arguments without what the data decides: they start the processes' talking to one another.
+
+    Raises:
+        ConfigError: they ask for what is not there, which Trainer would say when the weights are loaded.
+    """
+    from transformers.integrations import get_available_reporting_integrations
+
+    args = _make_arguments(recipe, output_dir=str(place))
+    trackers = {*get_available_reporting_integrations(), "flyte"}  # which transformers does not look for
+    for name in args.report_to:
+        if name not in trackers:
+            raise ConfigError(f"trainer: report_to: no {name!r} is installed; there are {', '.join(sorted(trackers))}")
+    if args.fsdp and args.world_size == 1:
+        raise ConfigError(
+            "trainer: fsdp shards a model over processes, and this is the only one: start several (torchrun "
+            "--nproc-per-node N -m vlreward.cli train RECIPE), or set trainer.fsdp and trainer.fsdp_config to null"
+        )
+    return args
 
 
 def arguments(recipe: BaseRecipe, stage: BaseStage, place: Path, plan: Plan, processes: int) -> TrainingArguments:
@@ -419,6 +454,8 @@ def _make_arguments(recipe: BaseRecipe, **values: Any) -> TrainingArguments:
         "dataloader_pin_memory": torch.cuda.is_available(),
         # Said, or transformers refuses bfloat16 where there is nothing but a CPU.
         "use_cpu": not torch.accelerator.is_available(),
+        # Otherwise a stage's folder would name the repository.
+        "hub_model_id": Path(recipe.output).absolute().name if recipe.trainer.get("push_to_hub") else None,
     }
     fixed: dict[str, Any] = {
         "seed": recipe.seed,
@@ -430,7 +467,7 @@ def _make_arguments(recipe: BaseRecipe, **values: Any) -> TrainingArguments:
     }
     try:
         return TrainingArguments(**(defaults | recipe.trainer | fixed | values))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError, OSError) as error:  # of deepspeed: it is not installed, no such file
         raise ConfigError(f"trainer: {' '.join(str(error).split())[:300]}") from error
 
 

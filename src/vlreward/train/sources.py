@@ -16,7 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
+from vlreward.data.dataset_info import find_entry
 from vlreward.data.limits import MediaLimits
+from vlreward.data.llamafactory import LLAMAFACTORY
 from vlreward.data.ranked import RANKINGS
 from vlreward.data.ranking_format import Dropped, Reading
 from vlreward.data.rankings import read_rankings
@@ -86,13 +88,15 @@ class DataSource:
         return self.name or ("world" if self.path is None else Path(self.path).name.partition(".")[0])
 
     def check(self, where: str) -> None:
-        """See that the file is there.
+        """See that the file is there, and the folder of its pictures.
 
         Raises:
-            ConfigError: it is not.
+            ConfigError: one is not.
         """
         if self.path is not None and not Path(self.path).expanduser().is_file():
             raise ConfigError(f"{where}: data: {self.path}: no such file")
+        if self.media_dir is not None and not Path(self.media_dir).is_dir():
+            raise ConfigError(f"{where}: data: media_dir {self.media_dir}: no such folder")
 
     def open(self, cache: Path, progress: Progress) -> RankingSource:
         """The rankings of the file.
@@ -122,7 +126,10 @@ class StoredRankings:
     def of_file(cls, source: DataSource, cache: Path, progress: Progress) -> StoredRankings:
         """Those of a file of preferences, gone through now unless that was done before."""
         path = Path(str(source.path)).expanduser()
-        said = (source.format, source.media_dir, source.ignore)
+        # Another dataset_info.json reads the same file in another way.
+        entry = find_entry(path) if source.format in (None, LLAMAFACTORY.name) else None
+        said: tuple[object, ...] = (source.format, source.media_dir, source.ignore)
+        said = said if entry is None else (*said, entry)
         fingerprint = hashlib.blake2b(
             f"{path.resolve()} {said!r} {file_digest(path)}".encode(), digest_size=12
         ).hexdigest()

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
-from vlreward.errors import InputError, ScoreError, UnsupportedError
+from vlreward.errors import ConfigError, InputError, ScoreError, UnsupportedError
 
+from .hub import Hub
 from .meter import Meter
 from .module import PackModel
 from .objective import Objective
@@ -84,6 +85,9 @@ class PackTrainer(Trainer):  # type: ignore[misc]
         self._module = module
         self._names: list[str] = []
         self._saving_to: str | None = None
+        self.hub: Hub | None = None
+        if args.push_to_hub and self.is_world_process_zero():
+            self.hub = Hub(self.hub_model_id, args)
 
     @property
     def is_sharding(self) -> bool:
@@ -219,11 +223,34 @@ class PackTrainer(Trainer):  # type: ignore[misc]
                     complete(output / PARTIAL / name, self.run.fingerprint, self.state.global_step)
                     shutil.rmtree(output / name, ignore_errors=True)
                     (output / PARTIAL / name).rename(output / name)
+                    if self.hub is not None and self.args.save_total_limit is not None:
+                        self.hub.wait()  # what is being pushed may have to go
                     rotate(output, self.args.save_total_limit)
         finally:
             self._saving_to = None
             self._clear_partial()
+        if self.hub is not None:
+            self.hub.push_checkpoint(output / name)
         self.accelerator.wait_for_everyone()
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Make the repository that is pushed to, unless there is one.
+
+        Raises:
+            ConfigError: there can be none: no token, no network, or a name that is not allowed.
+        """
+        try:
+            super().init_hf_repo(token, private)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ConfigError(f"trainer: push_to_hub: {self.args.hub_model_id} cannot be had: {reason}") from error
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Nothing: Trainer calls this for a checkpoint that is not whole yet."""
+
+    def _finish_current_push(self) -> None:
+        if self.hub is not None:
+            self.hub.wait()
 
     def save_beside(self, folder: Path) -> None:
         """Write what a subclass has to know of a checkpoint when it goes on from it."""

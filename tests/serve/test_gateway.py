@@ -238,6 +238,18 @@ def test_a_dead_server_is_said_and_comes_back(monkeypatch: pytest.MonkeyPatch) -
     run(work)
 
 
+def test_a_server_that_shapes_its_rewards_is_refused() -> None:
+    async def work() -> None:
+        card = {"id": "far", "owned_by": "vlreward", "settings": {"shaping": {"clip": 3.0}}}
+        service = RemoteService(Bare(data=[card]))
+        service.start()
+        with pytest.raises(EngineError, match="shapes its rewards; start it without"):
+            await service.wait_tried()
+        await service.close()
+
+    run(work)
+
+
 def test_a_server_that_ends_tells_everybody() -> None:
     async def work() -> None:
         engine = Bare()

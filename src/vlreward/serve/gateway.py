@@ -219,7 +219,7 @@ class RemoteService:
             problem: VLRewardError | None = None
             try:
                 async with asyncio.timeout(limit):
-                    self._card = model_card(await self._engine.describe())
+                    self._card = _unshaped(model_card(await self._engine.describe()))
             except VLRewardError as error:
                 problem = error
             except TimeoutError:
@@ -229,6 +229,17 @@ class RemoteService:
             self._problem = problem
             self._tried.set()
             await asyncio.sleep(_WATCH_SECONDS)
+
+
+def _unshaped(card: dict[str, Any]) -> dict[str, Any]:
+    """The same card of a model whose rewards are its own: probabilities, and another shaping, are made of those.
+
+    Raises:
+        EngineError: they are not.
+    """
+    if (card.get("settings") or {}).get("shaping"):
+        raise EngineError("the server behind this one shapes its rewards; start it without, and shape them here")
+    return card
 
 
 def _ending() -> Refusal:

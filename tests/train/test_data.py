@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from vlreward import RewardModel
 from vlreward.data.rankings import read_rankings
-from vlreward.errors import InputError, MediaError
+from vlreward.errors import ConfigError, InputError, MediaError
 from vlreward.model.media import Medium
 from vlreward.model.packing import Column
 from vlreward.train.features import FeatureCache
@@ -71,6 +71,21 @@ def test_a_file_is_gone_through_once_until_it_changes(tmp_path: Path) -> None:
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
     assert len(source.open(cache, lambda what, n: calls.append(what))) == 3
     assert len(calls) == 7
+
+
+def test_a_data_set_in_pieces_is_one_source(tmp_path: Path) -> None:
+    lines = write_pairs(tmp_path, 7).read_text().splitlines(keepends=True)
+    for i, piece in enumerate((lines[:3], lines[3:])):
+        (tmp_path / f"train-{i}.jsonl").write_text("".join(piece))
+    source = DataSource(path=str(tmp_path / "train-*.jsonl"))
+    source.check("here")
+    kept = source.open(tmp_path / "cache", silent)
+    assert [kept[i].group.id for i in range(len(kept))] == [f"r{i}" for i in range(7)]
+    assert (source.label, kept.label) == (tmp_path.name, tmp_path.name)
+    (tmp_path / "train-2.jsonl").write_text(lines[0])
+    assert len(source.open(tmp_path / "cache", silent)) == 8
+    with pytest.raises(ConfigError, match=r"here: data: .*test-\*\.jsonl: no such file"):
+        DataSource(path=str(tmp_path / "test-*.jsonl")).check("here")
 
 
 def test_a_file_is_read_anew_when_its_description_changes(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -63,11 +64,12 @@ class DataSource:
     """A file of preferences or a rendered world, and how much of it is seen."""
 
     path: str | None = None
-    """JSON lines or Parquet in a format that ``vlreward data check`` knows."""
+    """JSON lines or Parquet in a format that ``vlreward data check`` knows. With ``*``, all files of such names:
+    published data sets come in pieces."""
     world: WorldData | None = None
     """In place of a file: scenes that are rendered when they are asked for."""
     name: str | None = None
-    """What results call it; None: the file's name without its suffix."""
+    """What results call it; None: the file's name without its suffix, or the folder's where ``path`` has a ``*``."""
     format: str | None = None
     """The name of its format; None: its first row says it."""
     media_dir: str | None = None
@@ -85,7 +87,15 @@ class DataSource:
     @property
     def label(self) -> str:
         """What results call it."""
-        return self.name or ("world" if self.path is None else Path(self.path).name.partition(".")[0])
+        if self.name or self.path is None:
+            return self.name or "world"
+        path = Path(self.path)
+        return path.absolute().parent.name if "*" in path.name else path.name.partition(".")[0]
+
+    def files(self) -> list[Path]:
+        """The files of ``path``, in the order of their names."""
+        path = Path(str(self.path)).expanduser()
+        return sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
 
     def check(self, where: str) -> None:
         """See that the file is there, and the folder of its pictures.
@@ -93,7 +103,7 @@ class DataSource:
         Raises:
             ConfigError: one is not.
         """
-        if self.path is not None and not Path(self.path).expanduser().is_file():
+        if self.path is not None and not any(file.is_file() for file in self.files()):
             raise ConfigError(f"{where}: data: {self.path}: no such file")
         if self.media_dir is not None and not Path(self.media_dir).is_dir():
             raise ConfigError(f"{where}: data: media_dir {self.media_dir}: no such folder")
@@ -124,22 +134,21 @@ class StoredRankings:
 
     @classmethod
     def of_file(cls, source: DataSource, cache: Path, progress: Progress) -> StoredRankings:
-        """Those of a file of preferences, gone through now unless that was done before."""
-        path = Path(str(source.path)).expanduser()
-        # Another dataset_info.json reads the same file in another way.
-        entry = find_entry(path) if source.format in (None, LLAMAFACTORY.name) else None
-        said: tuple[object, ...] = (source.format, source.media_dir, source.ignore)
-        said = said if entry is None else (*said, entry)
-        fingerprint = hashlib.blake2b(
-            f"{path.resolve()} {said!r} {file_digest(path)}".encode(), digest_size=12
-        ).hexdigest()
+        """Those of files of preferences, gone through now unless that was done before."""
+        files = source.files()
+        said = " ".join(_said(source, file) for file in files)
+        fingerprint = hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
         lines, index = cache / f"{fingerprint}.jsonl", cache / f"{fingerprint}.json"
         if not index.is_file():
             cache.mkdir(parents=True, exist_ok=True)
             dropped: Counter[str] = Counter()
-            rankings = read_rankings(
-                path, format=source.format, ignore=source.ignore, media_dir=source.media_dir, dropped=dropped
-            )
+            options: dict[str, Any] = {
+                "format": source.format,
+                "ignore": source.ignore,
+                "media_dir": source.media_dir,
+                "dropped": dropped,
+            }
+            rankings = chain.from_iterable(read_rankings(file, **options) for file in files)
             count = _write_lines(lines, rankings, source.label, progress)
             # Written last, it says that the lines are complete.
             with replacing(index) as part:
@@ -161,6 +170,13 @@ class StoredRankings:
         if isinstance(ranking, Dropped):
             raise InputError(f"{where}: {ranking.reason}")
         return ranking
+
+
+def _said(source: DataSource, file: Path) -> str:
+    """Another text for a file that holds something else, or is read in another way."""
+    said: tuple[object, ...] = (source.format, source.media_dir, source.ignore)
+    entry = find_entry(file) if source.format in (None, LLAMAFACTORY.name) else None
+    return f"{file.resolve()} {said if entry is None else (*said, entry)!r} {file_digest(file)}"
 
 
 def _write_lines(lines: Path, rankings: Iterator[Ranking], label: str, progress: Progress) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from vlreward.evaluate.audits.result import AuditResult, threshold_words, words
 from vlreward.evaluate.metrics import accuracy_interval
 from vlreward.model.checkpoints import CheckpointFolder, Metadata, write_language_model
 from vlreward.model.checkpoints.question import Question
@@ -166,12 +167,27 @@ def bundle_reward(model: Path, out: Path, pairs: int) -> dict[str, Any]:
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(model, out, ignore=shutil.ignore_patterns("recipe.yaml", "training.json"))
     figures: dict[str, Any] = json.loads(run("eval", "tiny-world", "--pairs", str(pairs), "--model", out, "--json"))
-    write_card(out, "reward", figures)
+    audited = json.loads(run("audit", "--data", "tiny-world", "--pairs", str(pairs // 4), "--model", out, "--json"))
+    for audit in audited["audits"]:
+        for variant in audit["variants"]:
+            del variant["examples"]  # with their pictures they are what a report is for
+    write_card(out, "reward", figures | {"audits": audited["audits"]})
     return figures
 
 
+def audit_rows(audit: dict[str, Any]) -> list[str]:
+    """What an audit found, a row for every variant that applies."""
+    asked = AuditResult(**audit)
+    cells = [
+        (asked.name, found["name"], words(found["effect"], asked), threshold_words(asked), found["verdict"])
+        for found in audit["variants"]
+        if found["effect"] is not None
+    ]
+    return [f"| {' | '.join(row)} |" for row in cells]
+
+
 def write_card(folder: Path, name: str, figures: dict[str, Any]) -> None:
-    """The card, with its figures as a table; `card-NAME.md` beside this file holds the words."""
+    """The card, with its figures as tables; `card-NAME.md` beside this file holds the words."""
     groups = {group: found for group, found in figures["groups"].items() if group in FAMILIES}  # there are tasks too
     rows = [f"| {group} | {100 * found['accuracy']:.1f} | {found['n']} |" for group, found in groups.items()]
     low, high = figures["interval"]
@@ -179,11 +195,13 @@ def write_card(folder: Path, name: str, figures: dict[str, Any]) -> None:
     table = "\n".join(["| | right, % | of |", "|---|---|---|", whole, *rows])
     baselines = figures.get("baselines", {})
     shown = {key: f"{100 * value:.1f}" for key, value in baselines.items() if value is not None}
-    words = (HERE / f"card-{name}.md").read_text(encoding="utf-8")
+    text = (HERE / f"card-{name}.md").read_text(encoding="utf-8")
+    audits = [line for audit in figures.get("audits", ()) for line in audit_rows(audit)]
+    shown["audits"] = "\n".join(["| audit | change | effect | sound | verdict |", "|---|---|---|---|---|", *audits])
     shown |= {"table": table} | {key: str(figures[key]) for key in ("stage", "step") if key in figures}
     for key, value in shown.items():
-        words = words.replace("{" + key + "}", value)
-    (folder / CARD).write_text(words, encoding="utf-8")
+        text = text.replace("{" + key + "}", value)
+    (folder / CARD).write_text(text, encoding="utf-8")
     (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 

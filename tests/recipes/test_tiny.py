@@ -19,7 +19,7 @@ def test_from_nothing_to_two_models(root: Path, tmp_path: Path) -> None:
     short = {"seeing": 1, "checking": 1, "pictures": 1, "pictures-and-text": 2}
     values = [f"stages.{name}.max_steps={steps}" for name, steps in short.items()]
     values += [f"stages.{name}.batch=4" for name in short] + ["trainer.save_steps=1"]
-    command = [sys.executable, str(root / "recipes/tiny.py"), "--items", "40", "--pairs", "22"]
+    command = [sys.executable, str(root / "recipes/tiny.py"), "--items", "40", "--pairs", "44"]
     command += ["--output", str(tmp_path / "run"), "--weights", str(tmp_path / "weights")]
     command += [word for value in values for word in ("--set", value)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

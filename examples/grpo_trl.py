@@ -71,6 +71,7 @@ config = GRPOConfig(
 trainer = GRPOTrainer(model=args.policy, reward_funcs=reward, args=config, train_dataset=Dataset.from_list(rows))
 trainer.train()
 trainer.save_model(args.out)
+trainer.save_state()  # trainer_state.json: what was logged of every step
 means = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
 fifth = max(1, len(means) // 5)
 print(f"mean reward of the first {fifth} steps {sum(means[:fifth]) / fifth:+.4f}, of the last {fifth} ", end="")

@@ -16,11 +16,8 @@ STAMP := $(VENV)/.installed
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
-# A random model stands in for the bundled one until that is there.
-DEMO := $(if $(wildcard src/vlreward/tiny/weights/reward/config.json),-m vlreward.cli demo,examples/demo.py)
-
 demo: $(STAMP) ## draw scenes and rank answers to them (SEED=... for certain ones)
-	@$(RUN) $(DEMO) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(RUN) -m vlreward.cli demo $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test: $(STAMP) ## the tests that take a few seconds each at most
 	$(RUN) -m pytest -m "not slow" $(ARGS)

@@ -29,11 +29,13 @@ from vlreward.model.reward_model import RewardModel
 from vlreward.tiny.fresh_checkpoint import write_fresh_checkpoint
 from vlreward.tiny.world import FAMILIES, Item, World
 from vlreward.tiny.world.oracle import is_right
+from vlreward.train.run import FIGURES, RECIPE
 from vlreward.train.saving import MODEL, checkpoints
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parent / "src" / "vlreward" / "tiny" / "weights"
 CARD = "README.md"
+NOT_BUNDLED = (RECIPE, FIGURES)
 
 WANTED = 0.62
 ANSWERABLE = tuple(name for name in FAMILIES if name != "editing")  # an edited picture is no greedy answer
@@ -85,6 +87,8 @@ def bundle_policy(candidates: Sequence[Path], out: Path, items: int) -> dict[str
         metadata=Metadata(min_pixels=limits.min_pixels, max_pixels=limits.max_pixels, resize=limits.resize),
         overwrite=out.exists(),
     )
+    for name in NOT_BUNDLED:
+        (out / name).unlink(missing_ok=True)
     stage = chosen.parent.name.split("-", 2)[2]
     figures = greedy_accuracy(out, items) | {"stage": stage, "step": int(chosen.name.rpartition("-")[2])}
     write_card(out, "policy", figures)
@@ -165,13 +169,13 @@ def prompts(opened: RewardModel, items: Sequence[Item]) -> dict[str, torch.Tenso
 def bundle_reward(model: Path, out: Path, pairs: int) -> dict[str, Any]:
     """Copy the last stage's model, which is narrowed already, and write its card."""
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(model, out, ignore=shutil.ignore_patterns("recipe.yaml", "training.json"))
+    shutil.copytree(model, out, ignore=shutil.ignore_patterns(*NOT_BUNDLED))
     figures: dict[str, Any] = json.loads(run("eval", "tiny-world", "--pairs", str(pairs), "--model", out, "--json"))
     audited = json.loads(run("audit", "--data", "tiny-world", "--pairs", str(pairs // 4), "--model", out, "--json"))
     for audit in audited["audits"]:
         for variant in audit["variants"]:
             del variant["examples"]  # with their pictures they are what a report is for
-    write_card(out, "reward", figures | {"audits": audited["audits"]})
+    write_card(out, "reward", figures | {"model": "tiny", "audits": audited["audits"]})
     return figures
 
 

@@ -69,16 +69,3 @@ def test_edited_image(root: Path, tmp_path: Path, checkpoint: Checkpoint, pictur
     rewards = [float(line.split()[0]) for line in lines]
     assert rewards == sorted(rewards, reverse=True)
     assert len(set(rewards)) == 2
-
-
-def test_demo(root: Path, tmp_path: Path) -> None:
-    first = run(root / "examples" / "demo.py", "--seed", 5, cwd=tmp_path)
-    assert "The model is random" in first
-    assert "12 answers to 3 pictures in " in first
-    assert {path.name for path in (tmp_path / "build" / "demo").iterdir()} == {
-        "model",
-        "harbour.png",
-        "balloons.png",
-        "village.png",
-    }
-    assert "vlreward rank --model build/demo/model" in first.splitlines()[-1]

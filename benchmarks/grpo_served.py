@@ -40,8 +40,7 @@ def train(seed: int, chosen: argparse.Namespace) -> list[float]:
     """The mean reward of every step of a run."""
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), free_port()
-        items = chosen.steps * chosen.prompts
-        world = WorldData(items=items, start=START + seed * items, families=FAMILIES)
+        world = WorldData(items=chosen.questions, start=START + seed * chosen.questions, families=FAMILIES)
         write_groups(folder / "prompts.jsonl", Prompts(world=world).groups())
         serve = [
             sys.executable,
@@ -96,8 +95,8 @@ def figures(result: dict[str, Any]) -> str:
         f"{first:+.2f} to {last:+.2f} (seed {run['seed']})" for run in runs for first, last in [ends(run["rewards"])]
     )
     return (
-        f"{settings['steps']} steps of {settings['prompts']} prompts with {settings['answers']} answers each, the "
-        "bundled policy with the bundled reward model behind `vlreward serve`: from the first "
+        f"{settings['steps']} steps of {settings['prompts']} of {settings['questions']} prompts with "
+        f"{settings['answers']} answers each, the bundled policy with the bundled reward model behind `vlreward serve`: from the first "
         f"{size} steps to the last the mean reward went from {told}. (`benchmarks/grpo_served.py`, learning rate "
         f"{settings['learning_rate']:g}, TRL {result['trl']}, {machine['processor']}, {machine['cores']} cores, "
         f"{machine['date']}.)"
@@ -121,9 +120,10 @@ def main() -> int:
     parser.add_argument("--reward", help="folder of the reward model (default: the bundled one)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], metavar="S", help="(default: 0 1)")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--questions", type=int, default=32, help="different prompts, which come again in every epoch")
     parser.add_argument("--prompts", type=int, default=8, help="of a step")
     parser.add_argument("--answers", type=int, default=8, help="to a prompt")
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--page", action="store_true", help="train nothing: write the page from the results")
     parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args()
@@ -136,7 +136,9 @@ def main() -> int:
             "what": "benchmarks/grpo_served.py",
             "machine": machine.describe(),
             "trl": trl_version(chosen.trl),
-            "settings": {name: vars(chosen)[name] for name in ("steps", "prompts", "answers", "learning_rate")},
+            "settings": {
+                name: vars(chosen)[name] for name in ("steps", "questions", "prompts", "answers", "learning_rate")
+            },
             "runs": [{"seed": seed, "rewards": train(seed, chosen)} for seed in chosen.seeds],
         }
         print(figures(result))

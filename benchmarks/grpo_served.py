@@ -32,6 +32,7 @@ PAGE = PROJECT / "docs" / "rl.md"
 EXAMPLE = PROJECT / "examples" / "grpo_trl.py"
 MARKS = ("<!-- served: written by benchmarks/grpo_served.py -->", "<!-- end of served -->")
 FAMILIES = ("captions", "counting", "relations", "reasoning")
+SETTINGS = ("steps", "questions", "prompts", "answers", "learning_rate")
 START = 7_000_000
 """Scenes that no training of the bundled models has seen."""
 
@@ -96,8 +97,8 @@ def figures(result: dict[str, Any]) -> str:
     )
     return (
         f"{settings['steps']} steps of {settings['prompts']} of {settings['questions']} prompts with "
-        f"{settings['answers']} answers each, the bundled policy with the bundled reward model behind `vlreward serve`: from the first "
-        f"{size} steps to the last the mean reward went from {told}. (`benchmarks/grpo_served.py`, learning rate "
+        f"{settings['answers']} answers each, the bundled policy with the bundled reward model behind `vlreward serve`: "
+        f"from the first {size} steps to the last the mean reward went from {told}. (`benchmarks/grpo_served.py`, learning rate "
         f"{settings['learning_rate']:g}, TRL {result['trl']}, {machine['processor']}, {machine['cores']} cores, "
         f"{machine['date']}.)"
     )
@@ -136,9 +137,7 @@ def main() -> int:
             "what": "benchmarks/grpo_served.py",
             "machine": machine.describe(),
             "trl": trl_version(chosen.trl),
-            "settings": {
-                name: vars(chosen)[name] for name in ("steps", "questions", "prompts", "answers", "learning_rate")
-            },
+            "settings": {name: vars(chosen)[name] for name in SETTINGS},
             "runs": [{"seed": seed, "rewards": train(seed, chosen)} for seed in chosen.seeds],
         }
         print(figures(result))

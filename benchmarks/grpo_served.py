@@ -97,10 +97,10 @@ def figures(result: dict[str, Any]) -> str:
     )
     return (
         f"{settings['steps']} steps of {settings['prompts']} of {settings['questions']} prompts with "
-        f"{settings['answers']} answers each, the bundled policy with the bundled reward model behind `vlreward serve`: "
-        f"from the first {size} steps to the last the mean reward went from {told}. (`benchmarks/grpo_served.py`, learning rate "
-        f"{settings['learning_rate']:g}, TRL {result['trl']}, {machine['processor']}, {machine['cores']} cores, "
-        f"{machine['date']}.)"
+        f"{settings['answers']} answers each, the bundled policy with the bundled reward model behind "
+        f"`vlreward serve`: from the first {size} steps to the last the mean reward went from {told}. "
+        f"(`benchmarks/grpo_served.py`, learning rate {settings['learning_rate']:g}, TRL {result['trl']}, "
+        f"{machine['processor']}, {machine['cores']} cores, {machine['date']}.)"
     )
 
 

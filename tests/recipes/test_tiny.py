@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ from vlreward.tiny.world import World
 
 @pytest.mark.slow
 def test_from_nothing_to_two_models(root: Path, tmp_path: Path) -> None:
-    short = {"seeing": 1, "checking": 1, "pictures": 1, "pictures-and-text": 2}
+    names = re.findall(r"^  - name: (\S+)", (root / "recipes/tiny.yaml").read_text(), flags=re.M)
+    short = dict.fromkeys(names, 1)
     values = [f"stages.{name}.max_steps={steps}" for name, steps in short.items()]
     values += [f"stages.{name}.batch=4" for name in short] + ["trainer.save_steps=1"]
     command = [sys.executable, str(root / "recipes/tiny.py"), "--items", "40", "--pairs", "44"]

@@ -71,6 +71,16 @@ def test_values_can_be_replaced(tmp_path: Path) -> None:
     assert (stage.objective.centering, recipe.trainer, stage.data[0].label) == (0.01, {"bf16": True}, "other")
 
 
+def test_bfloat16_where_the_machine_computes_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path)
+    for capable in (True, False):
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": capable})  # noqa: B023
+        found = [read_recipe(path, [f"trainer.bf16={asked}"]).bf16 for asked in ("auto", "true", "false")]
+        assert found == [capable, True, False]
+    assert not read_recipe(path).bf16
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

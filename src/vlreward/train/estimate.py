@@ -139,7 +139,7 @@ def _activations(recipe: BaseRecipe, stage: BaseStage, model: RewardModel, data:
     """Of the largest pack, in the language model."""
     text = model.backbone.config.text_config
     tokens = float(min(max(stage.pack_tokens, int(data.plan.tokens_E.max())), int(data.plan.tokens_E.sum())))
-    size = 2 if recipe.trainer.get("bf16") else getattr(torch, recipe.dtype).itemsize
+    size = 2 if recipe.bf16 else getattr(torch, recipe.dtype).itemsize
     layer = tokens * (_ACTIVATIONS_OF_LAYER * text.hidden_size + 3 * text.intermediate_size) * size
     # Between layers the residual stream is kept; with checkpointing it is all that is kept of them.
     between = text.num_hidden_layers * tokens * text.hidden_size * size

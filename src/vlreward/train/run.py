@@ -33,7 +33,7 @@ from .module import PackModel
 from .packs import PackDataset
 from .parts import NAMES, part_of
 from .plan import Plan, make_plan
-from .recipe import BaseRecipe, BaseStage, check_files, read_recipe_as, write_recipe
+from .recipe import BaseRecipe, BaseStage, check_files, computes_bfloat16, read_recipe_as, write_recipe
 from .saving import MODEL, ModelWriter, last_checkpoint, written
 from .sources import Progress, RankingSource
 from .trainer import Evaluate, Log, PackTrainer, Run, log_to
@@ -218,8 +218,8 @@ def _save_dtype(recipe: BaseRecipe, number: int) -> str:
 
 def _write_beside(recipe: BaseRecipe, folder: Path, figures: dict[str, Any]) -> None:
     write_recipe(recipe, folder / RECIPE)
-    # Fitted to the weights that training started from.
-    (folder / CALIBRATION).unlink(missing_ok=True)
+    for name in (CALIBRATION, FIGURES):  # of the weights that training started from
+        (folder / name).unlink(missing_ok=True)
     if figures:
         (folder / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
@@ -376,7 +376,7 @@ def _lm_head(source: CheckpointFolder) -> torch.Tensor | None:
 def _cache(recipe: BaseRecipe, module: PackModel) -> FeatureCache:
     tower = ((name, p) for name, p in module.named_parameters() if part_of(name) == "vision")
     settings = recipe.features
-    arithmetic = "bfloat16" if recipe.trainer.get("bf16") else recipe.dtype
+    arithmetic = "bfloat16" if recipe.bf16 else recipe.dtype
     dtype = arithmetic if settings.dtype == "auto" else settings.dtype
     folder = Path(settings.folder) if settings.folder else Path(recipe.output) / "features"
     name = tower_fingerprint(tower, f"{dtype} {recipe.dtype} {arithmetic}")
@@ -411,6 +411,8 @@ def _first_arguments(recipe: BaseRecipe, place: Path) -> TrainingArguments:
     from transformers.integrations import get_available_reporting_integrations
 
     args = _make_arguments(recipe, output_dir=str(place))
+    if args.bf16 and not computes_bfloat16():
+        logger.warning("trainer: bf16: this CPU has no bfloat16 arithmetic, and float32 is faster; say bf16: auto")
     trackers = {*get_available_reporting_integrations(), "flyte"}  # which transformers does not look for
     for name in args.report_to:
         if name not in trackers:
@@ -459,6 +461,7 @@ def _make_arguments(recipe: BaseRecipe, **values: Any) -> TrainingArguments:
     }
     fixed: dict[str, Any] = {
         "seed": recipe.seed,
+        "bf16": recipe.bf16,
         "per_device_train_batch_size": 1,
         "num_train_epochs": 1,
         "remove_unused_columns": False,

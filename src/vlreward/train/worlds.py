@@ -31,8 +31,9 @@ class WorldData:
     """Kinds of task; None: all. One that is named twice comes twice as often."""
     wrong: int = 3
     """Wrong responses of each ranking; 0: conversations with the right one alone, for ``loss: language``."""
-    tell: Literal["answers", "inventories"] = "answers"
-    """``inventories``: name what a picture shows, in a fixed order; so one learns to see. Wrong ones have mistakes."""
+    tell: Literal["answers", "inventories", "exercises"] = "answers"
+    """``inventories``: name what a picture shows, in a fixed order; so one learns to see. Wrong ones have mistakes.
+    ``exercises``: text with more numbers and names than tasks have; so one learns to work it out."""
     shuffled: bool = False
     """Inventories in any order: each thing has to be found, where in a fixed one it is the next."""
     size: int = 112
@@ -42,7 +43,10 @@ class WorldData:
         positive("items", self.items)
         not_negative("start", self.start)
         not_negative("wrong", self.wrong)
-        self.make()
+        world = self.make()
+        if self.tell == "exercises":
+            for index in range(len(world.families)):  # all of them once
+                world.exercise(index)
 
     def make(self) -> World:
         """The world.
@@ -71,7 +75,7 @@ class WorldRankings:
         index = self._settings.start + number
         if self._settings.tell == "inventories":
             return self._world.inventory(index, self._settings.wrong, shuffled=self._settings.shuffled)
-        item = self._world.item(index)
+        item = self._world.exercise(index) if self._settings.tell == "exercises" else self._world.item(index)
         if not self._settings.wrong:
             return _told(item.chat(), item.id)
         return item.group(min(self._settings.wrong, len(item.wrong)))

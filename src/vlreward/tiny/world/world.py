@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from PIL import Image as PILImage
 
@@ -59,6 +60,20 @@ class World:
         draft, name = self._draft(index)
         return self._finished(draft, name, index)
 
+    def exercise(self, index: int) -> Item:
+        """An item that is no task: it is like this one's family, with more numbers and names than tasks have.
+
+        Raises:
+            ConfigError: ``index`` is negative, or the family has no exercises.
+        """
+        name = self._family(self._checked(index))
+        draw = FAMILIES[name].exercise
+        if draw is None:
+            having = ", ".join(family.name for family in FAMILIES.values() if family.exercise)
+            raise ConfigError(f"exercises: the family {name} has none; those that do: {having}")
+        draft = draw(Chance(self.seed, self.split, name, "exercise", index), self.split)
+        return replace(self._finished(draft, name, index), id=f"exercise-{self.split}-{self.seed}-{index}")
+
     def inventory(self, index: int, n_wrong: int = 0, *, shuffled: bool = False) -> Ranking:
         """A question about a picture of this item, with some of its things: all are to be named.
 
@@ -97,10 +112,14 @@ class World:
 
     def _draft(self, index: int) -> tuple[Draft, str]:
         """An item's draft and family."""
+        name = self._family(self._checked(index))
+        return FAMILIES[name].make(Chance(self.seed, self.split, name, index), self.split), name
+
+    @staticmethod
+    def _checked(index: int) -> int:
         if index < 0:
             raise ConfigError(f"items of the world are numbered from 0, got {index}")
-        name = self._family(index)
-        return FAMILIES[name].make(Chance(self.seed, self.split, name, index), self.split), name
+        return index
 
     def _family(self, index: int) -> str:
         """All families in turn, in an order that is new in every round."""

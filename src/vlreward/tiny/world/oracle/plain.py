@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..families.text_only import DAYS, KINDS, NAMES, OPPOSITES
+from ..families.text_only import DAYS, KINDS, MORE_NAMES, NAMES, OPPOSITES
 from .reading import digits, equations_hold, numbers
 
 _ALL_KINDS = {word: kind for kind, words in KINDS.items() for word in words}
@@ -39,7 +39,7 @@ def _ordered(question: str, text: str) -> bool:
     facts = re.findall(r"(\w+) is taller than (\w+)", question)
     taller, shorter = {a for a, _ in facts}, {b for _, b in facts}
     truth = taller - shorter if "tallest" in question else shorter - taller
-    return _words(text, NAMES) == truth
+    return _words(text, NAMES + MORE_NAMES) == truth
 
 
 def _calculated(question: str, text: str) -> bool:

@@ -149,8 +149,9 @@ class BaseRecipe:
     allow_urls: bool = False
     """Whether pictures may be fetched from URLs."""
     trainer: dict[str, Any] = field(default_factory=dict)
-    """Any other of transformers' ``TrainingArguments``: bf16, activation_checkpointing, fsdp, deepspeed, … Here
-    ``bf16`` may be ``auto`` too: where the machine computes in bfloat16, which on a CPU without is many times slower."""
+    """Any other of transformers' ``TrainingArguments``: bf16, activation_checkpointing, fsdp, deepspeed, …
+
+    Here ``bf16`` may be ``auto`` too: where the machine computes in bfloat16; on a CPU without, that is slow."""
 
     def __post_init__(self) -> None:
         if not self.stages:

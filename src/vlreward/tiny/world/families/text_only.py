@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from ..chance import Chance
 from ..combinations import Split
@@ -42,9 +41,13 @@ def exercise(chance: Chance, split: Split) -> Draft:
     The few that tasks have are soon known by heart, and what is held out of them is then guessed; these are too many
     for that and have to be worked out. What is held out is held out here too.
     """
-    names = NAMES + MORE_NAMES
-    kinds = (partial(_sum, top=EXERCISE_TOP), partial(_story, top=EXERCISE_TOP), partial(_order, names=names))
-    return chance.choice(kinds)(chance, split)
+    match chance.below(3):
+        case 0:
+            return _sum(chance, split, EXERCISE_TOP)
+        case 1:
+            return _story(chance, split, EXERCISE_TOP)
+        case _:
+            return _order(chance, split, NAMES + MORE_NAMES)
 
 
 def is_heldout(*places: int) -> bool:

@@ -31,8 +31,7 @@ KINDS = {
 
 def make(chance: Chance, split: Split) -> Draft:
     """One of seven kinds of question, five in the held-out world: words and days have nothing to hold out."""
-    kinds: Sequence[Callable[[Chance, Split], Draft]]
-    kinds = (_sum, _story, _order, _kind, _backwards, _opposite, _day)
+    kinds: list[Callable[[Chance, Split], Draft]] = [_sum, _story, _order, _kind, _backwards, _opposite, _day]
     return chance.choice(kinds if split == "train" else kinds[:5])(chance, split)
 
 

@@ -15,7 +15,7 @@ MORE_NAMES = (
     "anton", "bella", "carl", "dora", "emil", "fay", "greta", "hugo", "iris", "jonas", "klara", "lars", "mona", "nils",
 )  # fmt: skip
 """In exercises also these."""
-TOP, EXERCISE_TOP = 9, 24
+TOP, EXERCISE_TOP = 9, 14
 """The largest number of a sum, and of one in an exercise."""
 OPPOSITES = (
     ("hot", "cold"), ("big", "small"), ("up", "down"), ("old", "young"), ("day", "night"), ("fast", "slow"),
@@ -36,12 +36,12 @@ def make(chance: Chance, split: Split) -> Draft:
 
 
 def exercise(chance: Chance, split: Split) -> Draft:
-    """A sum, a story or an order with more numbers and names than tasks have.
+    """A sum, a story or, as often as both, an order, with more numbers and names than tasks have.
 
     The few that tasks have are soon known by heart, and what is held out of them is then guessed; these are too many
     for that and have to be worked out. What is held out is held out here too.
     """
-    match chance.below(3):
+    match chance.below(4):
         case 0:
             return _sum(chance, split, EXERCISE_TOP)
         case 1:

@@ -189,6 +189,17 @@ def test_pixel_limits_are_the_checkpoints_unless_said(checkpoint: Checkpoint) ->
         RewardModel.from_pretrained(checkpoint(), min_pixels=100_000, max_pixels=50_000)
 
 
+@pytest.mark.parametrize("instruction", ["avx512_bf16", "amx_bf16", "avx512_fp16"])
+def test_auto_is_narrow_only_where_the_cpu_computes_in_it(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instruction: str
+) -> None:
+    RewardModel.from_pretrained(checkpoint(), dtype="bfloat16", device="cpu").save_pretrained(tmp_path / "narrow")
+    for capable in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, instruction: capable})  # noqa: B023
+        settings = RewardModel.from_pretrained(tmp_path / "narrow", device="cpu").settings
+        assert settings.dtype == ("bfloat16" if capable and "bf16" in instruction else "float32")
+
+
 def test_auto_is_what_the_checkpoint_says_on_the_cpu(checkpoint: Checkpoint, tmp_path: Path) -> None:
     settings = RewardModel.from_pretrained(checkpoint(), device="cpu").settings
     assert (settings.dtype, settings.device, settings.resize) == ("float32", "cpu", "pil")

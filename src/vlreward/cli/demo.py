@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     seed = secrets.randbelow(1_000_000) if args.seed is None else args.seed
     chosen = _chosen(args.item)
     model = args.model or _bundled()
-    engine = _engine(model)
+    engine = _engine(model, "auto" if args.model else "float32")  # that every machine shows the same
     scenes = [_scored(engine, number, item, args.response) for number, item in _items(seed, chosen)]
     args.out.mkdir(parents=True, exist_ok=True)
     scenes = [replace(scene, files=_write_pictures(scene, args.out)) for scene in scenes]
@@ -132,10 +132,10 @@ def _bundled() -> str:
     return str(bundled_model())
 
 
-def _engine(model: str) -> Engine:
+def _engine(model: str, dtype: str = "auto") -> Engine:
     from vlreward.engines.local import LocalEngine
 
-    return LocalEngine(loading.load_model(ModelOptions(model=model)))
+    return LocalEngine(loading.load_model(ModelOptions(model=model, dtype=dtype)))
 
 
 def _chosen(number: int | None) -> Sequence[int]:

@@ -118,7 +118,8 @@ class RewardModel:
 
         Args:
             path_or_id: a local folder, else a hub id.
-            dtype: of the backbone; ``auto``: bfloat16 on an accelerator, what the checkpoint says on the CPU.
+            dtype: of the backbone; ``auto``: bfloat16 on an accelerator; on the CPU what the checkpoint says, or
+                float32 where that is narrower and the CPU has no arithmetic for it.
             device: ``auto``: the first accelerator, else the CPU.
             min_pixels, max_pixels: of a picture after the resize; None: what the checkpoint says.
             revision: branch, tag or commit on the hub.

@@ -7,7 +7,7 @@ prompts differ from seed to seed, held-out prompts are the same for all; no rewa
 
     W=src/vlreward/tiny/weights
     python benchmarks/closed_loop.py --policy $W/policy --reward $W/reward --trl .envs/trl/bin/python \\
-        --weaker runs/tiny/stage-3-pictures/checkpoint-500/model
+        --weaker runs/tiny-weaker/stage-1-head/model      # of: vlreward train recipes/tiny-weaker.yaml
 
 Everything is kept in --folder, cell by cell: after Ctrl-C the same command goes on, and at most the cell that was being
 made is made again. Sampling and training are as recipes/tiny-mpo.yaml says, but that pairs need no margin, and that
@@ -32,6 +32,7 @@ from harness import closed_loop_figures as figures
 from harness import machine
 from harness.closed_loop import MAIN, Grpo, Matrix, make_all, rows_of, time_left
 from harness.closed_loop_result import result_of
+from readme_table import replaced
 from vlreward.cli.fingerprint import checkpoint_fingerprint, versions
 from vlreward.errors import VLRewardError
 from vlreward.policy.loop import LoopRecipe, plain_loop_recipe, read_loop_recipe
@@ -40,6 +41,8 @@ from vlreward.policy.watch import WatchSettings
 PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "benchmarks" / "results"
 RECIPE = PROJECT / "recipes" / "tiny-mpo.yaml"
+PAGE = PROJECT / "docs" / "mpo.md"
+MARKS = ("<!-- closed loop: written by benchmarks/closed_loop.py -->", "<!-- end of closed loop -->")
 SECONDS = {"prompt": 0.10, "answer": 0.065, "score": 0.025, "step": 0.85, "grpo": 1.0}
 """What is expected until the first cell of a kind has been made, with a tiny policy of 5 million weights: for a prompt
 with its eight answers, a greedy answer, the rewards of eight answers, a step of 32 pairs, a prompt of GRPO. Measured on
@@ -222,6 +225,19 @@ def write(result: dict[str, Any], out: Path) -> None:
             out.with_name(name).write_text(figures.training_figure(found["mean"], label))
 
 
+def block(result: dict[str, Any], folder: str) -> str:
+    """What a page says of it."""
+    settings, where = result["settings"], result["machine"]
+    pictures = [f"![Gain by reward accuracy]({folder}/closed_loop_gain.svg)"] if result["reward_accuracy"] else []
+    pictures += [f"![While MPO trains]({folder}/closed_loop_training.svg)"] if result["over_training"] else []
+    said = (
+        f"{len(settings['seeds'])} seeds of {settings['prompts']:,} prompts with {settings['answers']} answers each, "
+        f"{settings['steps']} steps of {settings['batch']} pairs at learning rate {settings['learning_rate']:g}; "
+        f"{settings['held_out']:,} held-out prompts. {where['processor']}, {where['cores']} cores, {where['date']}."
+    )
+    return "\n".join([MARKS[0], "", figures.table(result).rstrip(), "", said, "", *pictures, "", MARKS[1]])
+
+
 def run(chosen: argparse.Namespace) -> int:
     """Make what is missing, and write what it came to."""
     matrix = matrix_of(chosen)
@@ -243,6 +259,9 @@ def run(chosen: argparse.Namespace) -> int:
     if out is not None:
         write(result, out)
         print(f"written to {out}")
+    if chosen.out is None and out is not None:
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(replaced(page, block(result, "../benchmarks/results"), MARKS, PAGE.name), encoding="utf-8")
     return 0
 
 

@@ -177,6 +177,11 @@ def test_the_smallest_matrix(run: Callable[..., int], tmp_path: Path, capsys: py
     for name in ("result_gain.svg", "result_training.svg", "result_training_random.svg"):
         ElementTree.fromstring((tmp_path / name).read_text())
     assert "| mpo, oracle |" in (tmp_path / "result.md").read_text()
+    said = closed_loop.block(result, "results")
+    assert said.startswith(closed_loop.MARKS[0])
+    assert said.endswith(closed_loop.MARKS[1])
+    assert "| mpo, oracle |" in said
+    assert "](results/closed_loop_gain.svg)" in said
     with pytest.raises(SystemExit, match="begun with another recipe; name another --folder, or remove it"):
         run("--set", "train.batch=3")
 

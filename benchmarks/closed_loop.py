@@ -7,7 +7,7 @@ prompts differ from seed to seed, held-out prompts are the same for all; no rewa
 
     W=src/vlreward/tiny/weights
     python benchmarks/closed_loop.py --policy $W/policy --reward $W/reward --trl .envs/trl/bin/python \\
-        --weaker runs/tiny-weaker/stage-1-head/model      # of: vlreward train recipes/tiny-weaker.yaml
+        --weaker runs/tiny/stage-3-pictures/checkpoint-500/model
 
 Everything is kept in --folder, cell by cell: after Ctrl-C the same command goes on, and at most the cell that was being
 made is made again. Sampling and training are as recipes/tiny-mpo.yaml says, but that pairs need no margin, and that

@@ -145,7 +145,7 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device, folder: Checkpo
 def cpu_computes_in(dtype: str) -> bool:
     """Whether this machine's CPU has instructions for ``bfloat16`` or ``float16``.
 
-    One without emulates them: a matrix product in bfloat16 took 35 times as long as in float32.
+    One without emulates them, many times slower than it computes in float32.
     """
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(found for name, found in capabilities.items() if _INSTRUCTIONS[dtype] in name)

@@ -151,7 +151,7 @@ class BaseRecipe:
     trainer: dict[str, Any] = field(default_factory=dict)
     """Any other of transformers' ``TrainingArguments``: bf16, activation_checkpointing, fsdp, deepspeed, …
 
-    Here ``bf16`` may be ``auto`` too: where the machine computes in bfloat16; on a CPU without, that is slow."""
+    Here ``bf16`` may be ``auto`` too: where the machine computes in bfloat16, which is slow on a CPU without."""
 
     def __post_init__(self) -> None:
         if not self.stages:

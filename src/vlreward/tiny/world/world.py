@@ -66,7 +66,7 @@ class World:
         Raises:
             ConfigError: ``index`` is negative, or the family has no exercises.
         """
-        name = self._family(self._checked(index))
+        name = self._family(index)
         draw = FAMILIES[name].exercise
         if draw is None:
             having = ", ".join(family.name for family in FAMILIES.values() if family.exercise)
@@ -112,17 +112,13 @@ class World:
 
     def _draft(self, index: int) -> tuple[Draft, str]:
         """An item's draft and family."""
-        name = self._family(self._checked(index))
+        name = self._family(index)
         return FAMILIES[name].make(Chance(self.seed, self.split, name, index), self.split), name
-
-    @staticmethod
-    def _checked(index: int) -> int:
-        if index < 0:
-            raise ConfigError(f"items of the world are numbered from 0, got {index}")
-        return index
 
     def _family(self, index: int) -> str:
         """All families in turn, in an order that is new in every round."""
+        if index < 0:
+            raise ConfigError(f"items of the world are numbered from 0, got {index}")
         turn, at = divmod(index, len(self.families))
         return Chance(self.seed, self.split, "order", turn).shuffled(self.families)[at]
 

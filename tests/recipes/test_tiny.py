@@ -16,7 +16,7 @@ from vlreward.tiny.world import World
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)  # seven stages, on whatever processor there is
+@pytest.mark.timeout(1200)  # nine stages, on whatever processor there is
 def test_from_nothing_to_two_models(root: Path, tmp_path: Path) -> None:
     names = re.findall(r"^  - name: (\S+)", (root / "recipes/tiny.yaml").read_text(), flags=re.M)
     short = dict.fromkeys(names, 1)

@@ -64,12 +64,6 @@ def test_inventories() -> None:
     assert ranking.ranks == (0, 1, 1)
 
 
-def test_exercises() -> None:
-    ranking = source(tell="exercises", families=("text",))[3]
-    assert ranking.group.id == "exercise-train-0-3"
-    assert sorted(ranking.ranks) == [0, 1, 1, 1]
-
-
 def test_what_makes_the_world_is_in_the_fingerprint() -> None:
     settings = [{}, {"seed": 1}, {"items": 41}, {"wrong": 2}, {"families": ("signs",)}, {"split": "heldout"}]
     found = [source(**values).fingerprint for values in settings]
@@ -92,8 +86,6 @@ def test_a_source_is_one_thing(values: dict[str, object], message: str) -> None:
 def test_impossible_worlds() -> None:
     with pytest.raises(ConfigError, match="did you mean 'signs'"):
         WorldData(items=1, families=("sings",))
-    with pytest.raises(ConfigError, match="the family signs has none"):
-        WorldData(items=1, tell="exercises", families=("text", "signs"))
     with pytest.raises(ConfigError, match="items must be above 0"):
         WorldData(items=0)
 

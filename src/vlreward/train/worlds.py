@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
-from vlreward.tiny.world import World
+from vlreward.tiny.world import Split, World
 from vlreward.types import Group, Message, Ranking
 
 from .config import not_negative, plain, positive
@@ -25,15 +25,14 @@ class WorldData:
     """The number of the first: stages that start elsewhere see other scenes."""
     seed: int = 0
     """One world from another."""
-    split: Literal["train", "heldout"] = "train"
-    """``heldout`` has combinations that are nowhere in ``train``."""
+    split: Split = "train"
+    """``heldout`` has combinations that are nowhere in ``train`` nor in ``practice``, which is wider than its tasks."""
     families: tuple[str, ...] | None = None
     """Kinds of task; None: all. One that is named twice comes twice as often."""
     wrong: int = 3
     """Wrong responses of each ranking; 0: conversations with the right one alone, for ``loss: language``."""
-    tell: Literal["answers", "inventories", "exercises"] = "answers"
-    """``inventories``: name what a picture shows, in a fixed order; so one learns to see. Wrong ones have mistakes.
-    ``exercises``: text with more numbers and names than tasks have; so one learns to work it out."""
+    tell: Literal["answers", "inventories"] = "answers"
+    """``inventories``: name what a picture shows, in a fixed order; so one learns to see. Wrong ones have mistakes."""
     shuffled: bool = False
     """Inventories in any order: each thing has to be found, where in a fixed one it is the next."""
     size: int = 112
@@ -43,10 +42,7 @@ class WorldData:
         positive("items", self.items)
         not_negative("start", self.start)
         not_negative("wrong", self.wrong)
-        world = self.make()
-        if self.tell == "exercises":
-            for index in range(len(world.families)):  # all of them once
-                world.exercise(index)
+        self.make()
 
     def make(self) -> World:
         """The world.
@@ -75,7 +71,7 @@ class WorldRankings:
         index = self._settings.start + number
         if self._settings.tell == "inventories":
             return self._world.inventory(index, self._settings.wrong, shuffled=self._settings.shuffled)
-        item = self._world.exercise(index) if self._settings.tell == "exercises" else self._world.item(index)
+        item = self._world.item(index)
         if not self._settings.wrong:
             return _told(item.chat(), item.id)
         return item.group(min(self._settings.wrong, len(item.wrong)))

@@ -108,7 +108,7 @@ def blind(family: str, split: Split, train: int, test: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", ["train", "heldout"])
 @pytest.mark.parametrize("family", SEEING)
 def test_words_alone_do_not_tell(family: str, split: Split) -> None:
     assert blind(family, split, 4000, 4000) <= 0.53

@@ -16,6 +16,7 @@ from vlreward.tiny.world.combinations import (
     HELDOUT_DICE,
     HELDOUT_GRIDS,
     HELDOUT_PIES,
+    MORE_COLOURS,
     PIES,
     SHAPES,
     STREET_NOUNS,
@@ -93,8 +94,18 @@ def heldout() -> set[Combination]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_never_sees_or_says_what_is_held_out(family: str) -> None:
     secret = heldout()
-    for draft in drafts(family, "train", 1500):
-        assert not combinations_of(draft) & secret, draft
+    splits: tuple[Split, ...] = ("train", "practice")
+    for split in splits:
+        for draft in drafts(family, split, 1500):
+            assert not combinations_of(draft) & secret, draft
+
+
+@pytest.mark.parametrize("nouns", NOUNS)
+def test_practice_has_more_colours_of_everything(nouns: tuple[str, ...]) -> None:
+    practised = set(pairs("practice", nouns))
+    assert practised - set(pairs("train", nouns)) == {Pair(colour, noun) for colour in MORE_COLOURS for noun in nouns}
+    assert set(pairs("train", nouns)) < practised
+    assert not practised & set(pairs("heldout", nouns))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -10,10 +10,20 @@ import pytest
 from vlreward.errors import ConfigError
 from vlreward.tiny.world import SPLITS, Split, World
 from vlreward.tiny.world.chance import Chance
-from vlreward.tiny.world.combinations import CHART_SIZES, LESSON_CHARTS, Pair, is_heldout_pair
-from vlreward.tiny.world.inventory import ANY_ORDER, QUESTION, lesson, mistold, told
+from vlreward.tiny.world.combinations import (
+    CHART_SIZES,
+    COLOURS,
+    LESSON_CHARTS,
+    SHAPES,
+    STREET_NOUNS,
+    Pair,
+    is_heldout_pair,
+)
+from vlreward.tiny.world.inventory import ANY_ORDER, KINDS, QUESTION, hue, kinds, lesson, mistold, things, told
 from vlreward.tiny.world.mistakes import mistakes
 from vlreward.tiny.world.oracle.reading import pairs_in
+from vlreward.tiny.world.paint import render
+from vlreward.tiny.world.paint.palette import FILLS, named, turned, turned_picture
 from vlreward.tiny.world.scenes import Chart, Container, Scene, Shapes, Sign, Spot, Street, Table, TableThing, Thing
 from vlreward.tiny.world.words import WORDS, is_heldout_group, may_be_read
 from vlreward.types import Image, Message, Text
@@ -98,10 +108,61 @@ def test_held_out_lessons_show_what_tasks_show(family: str) -> None:
         assert lesson(Chance("y", index), scene, "heldout") == scene
 
 
+STREET = Street(0, (Spot("sky left", "balloon", "red"), Spot("left", "tree"), Spot("right", "car", "blue")))
+
+
+def test_kinds_are_named_without_their_colours_and_mistaken_for_others_of_their_place() -> None:
+    shown = things(STREET)
+    right, *wrong = kinds(Chance("k"), shown, 3)
+    assert right == "tree, car, balloon."
+    assert len(wrong) == 3
+    for text in wrong:
+        ground, other, above = text.rstrip(".").split(", ")
+        assert ground == "tree"
+        assert other in STREET_NOUNS[:5]
+        assert above in ("balloon", "kite")
+    assert kinds(Chance("k"), [(None, "tree")], 3) == ["tree."]
+    assert things(Sign(0, "VINE")) == []
+
+
+@pytest.mark.parametrize("nouns", [SHAPES, STREET_NOUNS])
+def test_turned_hues_never_look_like_what_is_held_out(nouns: tuple[str, ...]) -> None:
+    turns = set()
+    for index, noun in enumerate(nouns):
+        for colour in COLOURS:
+            if is_heldout_pair(Pair(colour, noun), nouns):
+                continue
+            for seed in range(20):
+                degrees = hue(Chance(seed, index, colour), [(colour, noun)])
+                assert not is_heldout_pair(Pair(named(turned(FILLS[colour], degrees)), noun), nouns)
+                turns.add(degrees)
+    assert len(turns) > 100
+
+
+def test_a_turned_picture_has_the_turned_colours() -> None:
+    picture = turned_picture(render(Shapes(0, (Thing(RED, 56, 56, 40),))), 120)
+    shown = picture.getpixel((56, 56))
+    assert isinstance(shown, tuple)
+    assert max(abs(a - b) for a, b in zip(shown, turned(FILLS["red"], 120), strict=True)) < 25
+    assert turned(FILLS["red"], 0) == FILLS["red"]
+
+
 def told_by(world: World, index: int, n_wrong: int = 0) -> tuple[Message, list[str]]:
     group = world.inventory(index, n_wrong).group
     (question,) = group.messages
     return question, [str(answer.content) for (answer,) in group.responses]
+
+
+def test_practice_tells_kinds_beside_everything() -> None:
+    world, asked = World(3, "practice", ["captions", "accessibility"]), Counter[str]()
+    for index in range(60):
+        question, (right, *wrong) = told_by(world, index, 3)
+        asked[str(question.parts[-1].text)] += 1  # type: ignore[union-attr]
+        if question.parts[-1] == Text(text=KINDS):
+            assert not pairs_in(right)
+            assert right not in wrong
+    assert set(asked) == {KINDS, QUESTION}
+    assert min(asked.values()) > 15
 
 
 def test_a_conversation_about_one_picture() -> None:

@@ -18,7 +18,6 @@ from vlreward.tiny.world import FAMILIES, FAULTS, SPLITS, Item, World
 from vlreward.tiny.world.combinations import Split
 from vlreward.tiny.world.families import text_only
 from vlreward.tiny.world.item import GREY
-from vlreward.tiny.world.oracle import is_right, words_of
 from vlreward.types import Image, Message, Text, Video
 
 TASKS = {
@@ -205,7 +204,7 @@ def test_the_same_scene_at_another_size() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "test"}, "unknown split 'test'; known: train, heldout"),
+        ({"split": "test"}, "unknown split 'test'; known: train, practice, heldout"),
         ({"families": ["chart"]}, "unknown key 'chart'; did you mean 'charts'"),
         ({"families": []}, "none are named"),
         ({"size": 28}, "pictures of 28 pixels are too small"),
@@ -216,24 +215,13 @@ def test_worlds_that_cannot_be(arguments: dict[str, object], message: str) -> No
         World(**arguments)  # type: ignore[arg-type]
 
 
-def test_exercises_are_wider_than_tasks_and_hold_out_the_same() -> None:
-    world = World(2, families=["text"])
-    exercises = [world.exercise(index) for index in range(300)]
-    asked = [str(item.messages[0].content) for item in exercises]
+def test_practice_in_sums_and_orders_is_wider_than_tasks_and_holds_out_the_same() -> None:
+    asked = [str(item.messages[0].content) for item in World(2, "practice", ["text"]).items(300)]
     largest = max(int(number) for text in asked for number in re.findall(r"\d+", text))
-    assert largest > 2 * text_only.TOP
+    assert largest > 2 * text_only.TOP["train"]
     assert any(name in text for text in asked for name in text_only.MORE_NAMES)
-    for item in exercises:
-        assert item.id.startswith("exercise-train-2-")
-        assert is_right(item, words_of(item.right))
-        assert not any(is_right(item, words_of(wrong.response)) for wrong in item.wrong), item
     sums = [re.search(r"(\d+) \+ (\d+)", text) for text in asked]
     assert not any(text_only.is_heldout(*map(int, found.groups())) for found in sums if found)
-
-
-def test_exercises_of_a_family_without_any() -> None:
-    with pytest.raises(ConfigError, match="the family signs has none; those that do: text"):
-        World(families=["signs"]).exercise(0)
 
 
 def test_numbers_start_at_zero() -> None:

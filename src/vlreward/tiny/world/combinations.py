@@ -9,15 +9,20 @@ from __future__ import annotations
 import functools
 from typing import Literal, NamedTuple, TypeAlias
 
-Split: TypeAlias = Literal["train", "heldout"]
-SPLITS: tuple[Split, ...] = ("train", "heldout")
+Split: TypeAlias = Literal["train", "practice", "heldout"]
+SPLITS: tuple[Split, ...] = ("train", "practice", "heldout")
+"""``practice`` is training too, wider than its tasks: what has few values is learned by heart, and what is held out of
+it is then taken for something else. A shape that comes in five colours is told by its colour, in twelve by its form."""
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
+MORE_COLOURS = ("black", "white", "grey", "brown", "cyan", "lime", "navy")
+"""In practice also these."""
 SHAPES = ("circle", "square", "triangle", "star", "heart", "moon", "diamond")
 STREET_NOUNS = ("house", "car", "tent", "flower", "umbrella", "balloon", "kite")
+SKY_NOUNS = ("balloon", "kite")
 TABLE_NOUNS = ("block", "ball", "cup")
 
-CHART_SIZES: dict[Split, tuple[int, ...]] = {"train": (2, 3, 5), "heldout": (4,)}
+CHART_SIZES: dict[Split, tuple[int, ...]] = {"train": (2, 3, 5), "practice": (2, 3, 5, 6, 7), "heldout": (4,)}
 """Numbers of bars."""
 LESSON_CHARTS = (1, 2, 3, 5, 6, 7)
 """Numbers of bars in lessons about seeing: more than tasks have, so that a bar is read wherever it stands."""
@@ -52,13 +57,20 @@ def is_heldout_pair(pair: Pair, nouns: tuple[str, ...] = SHAPES) -> bool:
     The rule takes two colours from every noun, and as many nouns from one colour as from another (of seven): what is
     seen and what is not are then equally likely to be changed into each other, and no word is more often right.
     """
+    if pair.colour in MORE_COLOURS:
+        return False
     return (COLOURS.index(pair.colour) + 3 * nouns.index(pair.noun)) % len(COLOURS) in (0, 2)
+
+
+def palette(split: Split) -> tuple[str, ...]:
+    """The colours of a split."""
+    return COLOURS + MORE_COLOURS if split == "practice" else COLOURS
 
 
 @functools.cache
 def pairs(split: Split, nouns: tuple[str, ...] = SHAPES) -> tuple[Pair, ...]:
     """The pairs of colour and noun that a split shows and speaks of."""
-    every = (Pair(colour, noun) for noun in nouns for colour in COLOURS)
+    every = (Pair(colour, noun) for noun in nouns for colour in palette(split))
     return tuple(pair for pair in every if is_heldout_pair(pair, nouns) == (split == "heldout"))
 
 

@@ -41,15 +41,13 @@ class Draft:
 class Family:
     """A kind of task in the world.
 
-    ``make`` draws one item; ``sees`` says whether its pictures are needed to tell right from wrong; ``exercise`` draws
-    one that is wider than the family's tasks, where there are such.
+    ``make`` draws one item; ``sees`` says whether its pictures are needed to tell right from wrong.
     """
 
     name: str
     task: str
     make: Callable[[Chance, Split], Draft]
     sees: bool = True
-    exercise: Callable[[Chance, Split], Draft] | None = None
 
 
 def text_draft(prompt: Answer, right: str, wrong: Iterable[tuple[str, str]], key: str | None = None) -> Draft:

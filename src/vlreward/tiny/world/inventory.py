@@ -11,11 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from .chance import Chance
-from .combinations import COLOURS, LESSON_CHARTS, Split
+from .combinations import (
+    COLOURS,
+    LESSON_CHARTS,
+    SHAPES,
+    SKY_NOUNS,
+    STREET_NOUNS,
+    Pair,
+    Split,
+    is_heldout_pair,
+)
 from .mistakes import mistakes
+from .paint.palette import FILLS, named, turned
 from .scenes import (
     BIG,
     CHART_TOP,
@@ -31,6 +41,7 @@ from .scenes import (
     Scene,
     Shapes,
     Sign,
+    Spot,
     Street,
     Table,
     Thing,
@@ -39,9 +50,12 @@ from .wording import a
 from .words import LETTERS, may_be_read
 
 T = TypeVar("T")
+_Kind: TypeAlias = tuple[str | None, str]
+"""A colour, unless it is what the thing always has, and a noun."""
 
 QUESTION = "name everything, in order."
 ANY_ORDER = "name everything, in any order."
+KINDS = "name the kinds of things, in order."
 _LEAST_PITCH = 10
 """From one bar to the next, in units."""
 _ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
@@ -62,9 +76,9 @@ def lesson(chance: Chance, scene: Scene, split: Split) -> Scene:
         scene = replace(scene, things=_some(chance, scene.things))
     elif isinstance(scene, Street):
         scene = replace(scene, spots=_some(chance, scene.spots))
-    elif isinstance(scene, Sign) and split == "train" and chance.coin(0.75):
+    elif isinstance(scene, Sign) and split != "heldout" and chance.coin(0.75):
         scene = replace(scene, word=_letters(chance))
-    elif isinstance(scene, Chart) and split == "train":
+    elif isinstance(scene, Chart) and split != "heldout":
         scene = _chart(chance, scene)
     return scene
 
@@ -111,13 +125,57 @@ def _chart(chance: Chance, chart: Chart) -> Chart:
     return replace(chart, bars=bars, room=room, start=chance.whole(0, CHART_WIDTH - room))
 
 
+def things(scene: Scene) -> list[_Kind]:
+    """The shapes of a scene or the things in a street, in the inventory's order; other scenes have none here."""
+    if isinstance(scene, Shapes):
+        return [thing.pair for thing in sorted(scene.things, key=_reading_order)]
+    if isinstance(scene, Street):
+        return [(spot.colour, spot.noun) for spot in sorted(scene.spots, key=_street_order)]
+    return []
+
+
+def kinds(chance: Chance, shown: Sequence[_Kind], count: int) -> list[str]:
+    """The answer to `KINDS` and wrong ones, in which one to three things are of another kind.
+
+    Nothing else is said of the things, and their picture may be of any hue: so their forms are learned apart from their
+    colours, and a word follows from the picture rather than from the word before it.
+    """
+    nouns = [noun for _, noun in shown]
+    found = dict.fromkeys([", ".join(nouns) + "."])
+    for _ in range(5 * count):  # a balloon can only be taken for a kite, and a tree for nothing
+        if len(found) > count:
+            break
+        changed = list(nouns)
+        for at in chance.sample(range(len(nouns)), 1 if chance.coin() else chance.whole(2, 3)):
+            changed[at] = chance.choice([noun for noun in _like(nouns[at]) if noun != nouns[at]] or [nouns[at]])
+        found[", ".join(changed) + "."] = None
+    return list(found)
+
+
+def _like(noun: str) -> tuple[str, ...]:
+    """What may be said in its place."""
+    if noun in STREET_NOUNS:
+        return tuple(other for other in STREET_NOUNS if (other in SKY_NOUNS) == (noun in SKY_NOUNS))
+    return SHAPES if noun in SHAPES else ()
+
+
+def hue(chance: Chance, shown: Sequence[_Kind]) -> int:
+    """Degrees to turn a picture's hues by, so that nothing in it comes to look like what is held out."""
+    for _ in range(8):
+        degrees = chance.below(360)
+        looks = [Pair(named(turned(FILLS[colour], degrees)), noun) for colour, noun in shown if colour]
+        if not any(is_heldout_pair(pair, SHAPES if pair.noun in SHAPES else STREET_NOUNS) for pair in looks):
+            return degrees
+    return 0
+
+
 def _named(scene: Scene) -> list[str]:
     """The phrases of an inventory."""
     match scene:
         case Shapes(things=things):
             return [f"{_place(thing)} {_shape(thing)}" for thing in sorted(things, key=_reading_order)]
         case Street(spots=spots):
-            ordered = sorted(spots, key=lambda spot: STREET_PLACES.index(spot.place))
+            ordered = sorted(spots, key=_street_order)
             return [f"{s.place} {a(f'{s.colour} {s.noun}' if s.colour else s.noun)}" for s in ordered]
         case Chart(bars=bars):
             return [f"{bar.colour} {bar.value}" for bar in bars]
@@ -140,6 +198,10 @@ def _cell(thing: Thing) -> tuple[int, int]:
 
 def _reading_order(thing: Thing) -> tuple[int, int]:
     return _cell(thing)[0], thing.x
+
+
+def _street_order(spot: Spot) -> int:
+    return STREET_PLACES.index(spot.place)
 
 
 def _place(thing: Thing) -> str:

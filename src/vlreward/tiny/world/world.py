@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from PIL import Image as PILImage
 
@@ -14,9 +13,10 @@ from .chance import Chance
 from .combinations import SPLITS, Split
 from .draft import Answer, Clip, Draft, Piece
 from .families import FAMILIES
-from .inventory import ANY_ORDER, QUESTION, lesson, mistold, told
+from .inventory import ANY_ORDER, KINDS, QUESTION, hue, kinds, lesson, mistold, things, told
 from .item import Item, Wrong
 from .paint import SMALLEST, render
+from .paint.palette import turned_picture
 from .scenes import UNITS, Scene
 
 
@@ -26,7 +26,8 @@ class World:
     Args:
         seed: one world from another.
         split: ``train``, or ``heldout``: other items, of combinations (colours of shapes, numbers of bars, words) that
-            are nowhere in training.
+            are nowhere in training; or ``practice``: for training too, with more colours, numbers and names than tasks
+            have, and without what is held out.
         families: names of families, all unless told; a name given twice comes twice as often.
         size: pixels of a picture's side; items are the same at every size.
 
@@ -60,20 +61,6 @@ class World:
         draft, name = self._draft(index)
         return self._finished(draft, name, index)
 
-    def exercise(self, index: int) -> Item:
-        """An item that is no task: it is like this one's family, with more numbers and names than tasks have.
-
-        Raises:
-            ConfigError: ``index`` is negative, or the family has no exercises.
-        """
-        name = self._family(index)
-        draw = FAMILIES[name].exercise
-        if draw is None:
-            having = ", ".join(family.name for family in FAMILIES.values() if family.exercise)
-            raise ConfigError(f"exercises: the family {name} has none; those that do: {having}")
-        draft = draw(Chance(self.seed, self.split, name, "exercise", index), self.split)
-        return replace(self._finished(draft, name, index), id=f"exercise-{self.split}-{self.seed}-{index}")
-
     def inventory(self, index: int, n_wrong: int = 0, *, shuffled: bool = False) -> Ranking:
         """A question about a picture of this item, with some of its things: all are to be named.
 
@@ -94,10 +81,15 @@ class World:
             return _ranking(item.messages, (item.right, *(wrong.response for wrong in item.wrong[:n_wrong])), item.id)
         chance = Chance(self.seed, self.split, "inventory", index)
         scene = lesson(chance, chance.choice(scenes), self.split)
-        order = index if shuffled else None
-        texts = [told(scene, order), *mistold(chance, scene, self.split, n_wrong, order)]
+        picture, shown = self._picture(scene), things(scene)
+        if self.split == "practice" and any(colour for colour, _ in shown) and chance.coin():
+            picture, asked = turned_picture(picture, hue(chance, shown)), KINDS
+            texts = kinds(chance, shown, n_wrong)
+        else:
+            order, asked = (index, ANY_ORDER) if shuffled else (None, QUESTION)
+            texts = [told(scene, order), *mistold(chance, scene, self.split, n_wrong, order)]
         responses = [(self._message("assistant", (text,)),) for text in texts]
-        question = self._message("user", (scene, ANY_ORDER if shuffled else QUESTION))
+        question = Message("user", (Image(source=picture), Text(text=asked)))
         return _ranking((question,), responses, f"inventory-{self.split}-{self.seed}-{index}")
 
     def items(self, count: int, start: int = 0) -> Iterator[Item]:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..chance import Chance
-from ..combinations import STREET_NOUNS, Pair, Split, pairs, recoloured
+from ..combinations import SKY_NOUNS, STREET_NOUNS, Pair, Split, pairs, recoloured
 from ..draft import Draft, Family, text_draft
 from ..scenes import STREET_PLACES, Spot, Street
 from ..wording import Voice, a, listed, voices
 
-SKY_NOUNS = ("balloon", "kite")
 PLAIN = {"ground": ("tree",), "sky": ("sun", "cloud")}
 _HILLS = 3
 _FEWEST, _MOST = 2, 4

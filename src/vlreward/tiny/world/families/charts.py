@@ -6,7 +6,7 @@ import operator
 from collections.abc import Sequence
 
 from ..chance import Chance
-from ..combinations import CHART_SIZES, COLOURS, Split
+from ..combinations import CHART_SIZES, COLOURS, Split, palette
 from ..draft import Draft, Family, posed, text_draft
 from ..layout import ground
 from ..numbers import Numbers, readings, window, with_different_results
@@ -18,7 +18,7 @@ PAIRS = [(i, j) for i in range(1, CHART_TOP + 1) for j in range(1, CHART_TOP + 1
 
 def make(chance: Chance, split: Split) -> Draft:
     """One of four questions about a chart."""
-    colours = chance.sample(COLOURS, chance.choice(CHART_SIZES[split]))
+    colours = chance.sample(palette(split), chance.choice(CHART_SIZES[split]))
     return chance.choice((_value, _extreme, _difference, _total))(chance, colours)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..chance import Chance
-from ..combinations import COLOURS, SHAPES, Pair, Split, pairs
+from ..combinations import SHAPES, Pair, Split, pairs, palette
 from ..draft import Draft, Family, posed, text_draft
 from ..layout import scattered
 from ..numbers import Numbers, readings, window
@@ -83,7 +83,7 @@ _TWO_ANSWERS = (
 
 def _in_two_colours(chance: Chance, split: Split) -> Draft:
     noun = chance.choice(SHAPES)
-    one, other = chance.sample([colour for colour in COLOURS if Pair(colour, noun) in pairs(split)], 2)
+    one, other = chance.sample([colour for colour in palette(split) if Pair(colour, noun) in pairs(split)], 2)
 
     def say(counts: Numbers, voice: Voice) -> str:
         parts = voice.shuffled([f"{voice.number(n)} {colour}" for n, colour in zip(counts, (one, other), strict=True)])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..chance import Chance
-from ..combinations import CHART_SIZES, COLOURS, GRIDS, HELDOUT_GRIDS, HELDOUT_PIES, PIES, Split
+from ..combinations import CHART_SIZES, GRIDS, HELDOUT_GRIDS, HELDOUT_PIES, PIES, Split, palette
 from ..draft import Draft, Family, posed, text_draft
 from ..numbers import Numbers
 from ..scenes import CHART_TOP, Grid, Pie, Scene
@@ -94,20 +94,20 @@ def make(chance: Chance, split: Split) -> Draft:
 
 def _grid(chance: Chance, split: Split) -> Draft:
     def draw(numbers: Numbers) -> Scene:
-        return Grid(chance.choice(COLOURS), *numbers)
+        return Grid(chance.choice(palette(split)), *numbers)
 
     return _feedback(chance, _GRID, _around(chance, GRIDS, HELDOUT_GRIDS, split), draw)
 
 
 def _pie(chance: Chance, split: Split) -> Draft:
     def draw(numbers: Numbers) -> Scene:
-        return Pie(chance.choice(COLOURS), *numbers, turn=30 * chance.below(12))
+        return Pie(chance.choice(palette(split)), *numbers, turn=30 * chance.below(12))
 
     return _feedback(chance, _PIE, _around(chance, PIES, HELDOUT_PIES, split), draw)
 
 
 def _bars(chance: Chance, split: Split) -> Draft:
-    one, other, *rest = chance.sample(COLOURS, chance.choice(CHART_SIZES[split]))
+    one, other, *rest = chance.sample(palette(split), chance.choice(CHART_SIZES[split]))
     task = _Task(
         (f"what do the {one} bar and the {other} bar add up to?", f"add the {one} bar and the {other} bar."),
         (

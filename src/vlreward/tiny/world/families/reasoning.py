@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 
 from ..chance import Chance
-from ..combinations import COLOURS, DICE, HELDOUT_DICE, SHAPES, Pair, Split, pairs
+from ..combinations import DICE, HELDOUT_DICE, SHAPES, Pair, Split, pairs, palette
 from ..draft import Draft, Family, posed, text_draft
 from ..layout import ground, scattered
 from ..numbers import Numbers, readings, with_different_results
@@ -35,7 +35,7 @@ _DICE_STEPS = (
 
 
 def _dice(chance: Chance, split: Split) -> Draft:
-    one, other = chance.sample(COLOURS, 2)
+    one, other = chance.sample(palette(split), 2)
     allowed = [throw for throw in DICE if (throw in HELDOUT_DICE) == (split == "heldout")]
     with_steps = chance.coin(0.6)
     candidates = readings(chance, allowed) if with_steps else with_different_results(chance, allowed, operator.add)
@@ -115,7 +115,7 @@ _WHICH_STEPS = (
 
 
 def _which_more(chance: Chance, split: Split) -> Draft:
-    one, other = chance.sample(COLOURS, 2)
+    one, other = chance.sample(palette(split), 2)
 
     def say(counts: Numbers, voice: Voice) -> str:
         first, second = map(voice.number, counts)
@@ -152,7 +152,7 @@ _SAME_ANSWERS = (
 def _same_colour(chance: Chance, split: Split) -> Draft:
     """Two colours that each end of the row may have, one of them shared: in one of four cases they agree."""
     options = {noun: [pair.colour for pair in pairs(split) if pair.noun == noun] for noun in SHAPES}
-    shared = chance.choice(COLOURS)
+    shared = chance.choice(palette(split))
     one, other = chance.sample([noun for noun in SHAPES if shared in options[noun]], 2)
     first = chance.choice([colour for colour in options[one] if colour != shared])
     last = chance.choice([colour for colour in options[other] if colour not in (shared, first)])

@@ -14,9 +14,9 @@ MORE_NAMES = (
     "jan", "kim", "leo", "mia", "ned", "olga", "paul", "rosa", "sam", "tina", "uma", "vera", "will", "yuri", "zoe",
     "anton", "bella", "carl", "dora", "emil", "fay", "greta", "hugo", "iris", "jonas", "klara", "lars", "mona", "nils",
 )  # fmt: skip
-"""In exercises also these."""
-TOP, EXERCISE_TOP = 9, 14
-"""The largest number of a sum, and of one in an exercise."""
+"""In practice also these."""
+TOP: dict[Split, int] = {"train": 9, "practice": 14, "heldout": 9}
+"""The largest number of a sum."""
 OPPOSITES = (
     ("hot", "cold"), ("big", "small"), ("up", "down"), ("old", "young"), ("day", "night"), ("fast", "slow"),
     ("open", "closed"), ("wet", "dry"), ("full", "empty"), ("high", "low"), ("light", "dark"), ("soft", "hard"),
@@ -30,24 +30,17 @@ KINDS = {
 
 
 def make(chance: Chance, split: Split) -> Draft:
-    """One of seven kinds of question, five in the held-out world: words and days have nothing to hold out."""
-    kinds: list[Callable[[Chance, Split], Draft]] = [_sum, _story, _order, _kind, _backwards, _opposite, _day]
-    return chance.choice(kinds if split == "train" else kinds[:5])(chance, split)
+    """One of seven kinds of question, five in the held-out world: words and days have nothing to hold out.
 
-
-def exercise(chance: Chance, split: Split) -> Draft:
-    """A sum, a story or, as often as both, an order, with more numbers and names than tasks have.
-
-    The few that tasks have are soon known by heart, and what is held out of them is then guessed; these are too many
-    for that and have to be worked out. What is held out is held out here too.
+    Practice is of sums, stories and orders, with more numbers and names than tasks have: the few of these are soon
+    known by heart, and what is held out of them is then guessed.
     """
-    match chance.below(4):
-        case 0:
-            return _sum(chance, split, EXERCISE_TOP)
-        case 1:
-            return _story(chance, split, EXERCISE_TOP)
-        case _:
-            return _order(chance, split, NAMES + MORE_NAMES)
+    kinds: dict[Split, list[Callable[[Chance, Split], Draft]]] = {
+        "train": [_sum, _story, _order, _kind, _backwards, _opposite, _day],
+        "practice": [_sum, _story, _order, _order],
+        "heldout": [_sum, _story, _order, _kind, _backwards],
+    }
+    return chance.choice(kinds[split])(chance, split)
 
 
 def is_heldout(*places: int) -> bool:
@@ -63,9 +56,9 @@ def _drawn(chance: Chance, split: Split, options: Sequence[str], count: int) -> 
             return chosen
 
 
-def _two_numbers(chance: Chance, split: Split, top: int) -> tuple[int, int]:
+def _two_numbers(chance: Chance, split: Split) -> tuple[int, int]:
     while True:
-        one, other = chance.whole(1, top), chance.whole(1, top)
+        one, other = chance.whole(1, TOP[split]), chance.whole(1, TOP[split])
         if is_heldout(one, other) == (split == "heldout"):
             return one, other
 
@@ -80,8 +73,8 @@ _SUM_PROMPTS = ("what is {a} {sign} {b}?", "calculate {a} {sign} {b}.", "how muc
 _SUM_ANSWERS = ("{a} {sign} {b} = {result}.", "{result}.", "it is {result}.", "the answer is {result}.")
 
 
-def _sum(chance: Chance, split: Split, top: int = TOP) -> Draft:
-    one, other = _two_numbers(chance, split, top)
+def _sum(chance: Chance, split: Split) -> Draft:
+    one, other = _two_numbers(chance, split)
     sign, result = "+", one + other
     if chance.coin():
         one, sign, result = one + other, "-", one
@@ -113,8 +106,8 @@ _STORY_SLIPS = (
 )
 
 
-def _story(chance: Chance, split: Split, top: int = TOP) -> Draft:
-    one, other = _two_numbers(chance, split, top)
+def _story(chance: Chance, split: Split) -> Draft:
+    one, other = _two_numbers(chance, split)
     goods, result = plural(chance.choice(_GOODS), 2), one + other
     miss, second = chance.sample(_misses(chance, result), 2)
     speakers = voices(chance, 4)
@@ -139,7 +132,8 @@ _ORDER_PROMPTS = ("{facts} who is the {most}?", "{facts} which of them is the {m
 _ORDER_ANSWERS = ("{name}.", "{name} is the {most}.", "the {most} is {name}.", "it is {name}.")
 
 
-def _order(chance: Chance, split: Split, names: Sequence[str] = NAMES) -> Draft:
+def _order(chance: Chance, split: Split) -> Draft:
+    names = NAMES + MORE_NAMES if split == "practice" else NAMES
     tall, middle, short = _drawn(chance, split, names, 3)
     facts = chance.shuffled([f"{tall} is taller than {middle}.", f"{middle} is taller than {short}."])
     most, name = ("tallest", tall) if chance.coin() else ("shortest", short)
@@ -232,4 +226,4 @@ def _backwards(chance: Chance, split: Split) -> Draft:
     return text_draft((prompt,), said[0], [(text, "relation") for text in said[1:]], ", ".join(orders[0]))
 
 
-FAMILY = Family("text", "text", make, sees=False, exercise=exercise)
+FAMILY = Family("text", "text", make, sees=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ..combinations import COLOURS, SHAPES, TABLE_NOUNS, Pair
+from ..combinations import COLOURS, MORE_COLOURS, SHAPES, TABLE_NOUNS, Pair
 from ..wording import NUMBERS
 
-COLOUR = f"(?:{'|'.join(COLOURS)})"
+COLOUR = f"(?:{'|'.join(COLOURS + MORE_COLOURS)})"
 SHAPE = f"(?:{'|'.join(SHAPES)})"
 TABLE_NOUN = f"(?:{'|'.join(TABLE_NOUNS)})"
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import colorsys
 from typing import TypeAlias
+
+from PIL import Image
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -21,6 +24,13 @@ FILLS: dict[str, Colour] = {
         "blue": "3a7bd9",
         "purple": "8c55c2",
         "pink": "f59ac0",
+        "black": "2b2b2f",
+        "white": "ffffff",
+        "grey": "8f8f93",
+        "brown": "80502c",
+        "cyan": "3fd3e8",
+        "lime": "a9ea3c",
+        "navy": "22306f",
     }.items()
 }
 """What is called by these names, far enough apart to be told at 20 pixels."""
@@ -41,6 +51,26 @@ GROUNDS: tuple[tuple[Colour, Colour], ...] = tuple(
 INK: Colour = (52, 58, 74)
 PAPER: Colour = (255, 255, 255)
 SHADOW: Colour = (40, 44, 70)
+
+
+def turned(colour: Colour, degrees: int) -> Colour:
+    """The same colour at another hue."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*(part / 255 for part in colour))
+    red, green, blue = colorsys.hsv_to_rgb((hue + degrees / 360) % 1, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def turned_picture(picture: Image.Image, degrees: int) -> Image.Image:
+    """A picture in mode RGB with all its hues turned."""
+    hue, saturation, value = picture.convert("HSV").split()
+    shift = round(degrees / 360 * 256)
+    hue = hue.point([(level + shift) % 256 for level in range(256)])
+    return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+
+
+def named(colour: Colour) -> str:
+    """The name that is nearest."""
+    return min(FILLS, key=lambda name: sum((a - b) ** 2 for a, b in zip(colour, FILLS[name], strict=True)))
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:

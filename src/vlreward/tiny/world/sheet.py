@@ -49,7 +49,7 @@ def contact_sheet(
     Args:
         seed: of the world that the examples are from. A card shows the first item of its family there, or the second
             where the family is named for the second time.
-        split: ``train`` or ``heldout``.
+        split: ``train``, ``practice`` or ``heldout``.
         families: which, in this order; all unless told.
         columns: cards beside each other.
 

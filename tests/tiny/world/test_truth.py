@@ -55,7 +55,7 @@ def test_right_answers_are_true_and_wrong_ones_are_not(family: str, split: Split
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_many_right_answers_are_true_and_wrong_ones_are_not(family: str, split: Split) -> None:
-    for draft in drafts(family, split, 3000, seed=77):
+    for draft in drafts(family, split, 5000, seed=77):
         assert len(draft.wrong) >= 3
         assert judged(family, draft) == [True, *[False] * len(draft.wrong)], draft
 

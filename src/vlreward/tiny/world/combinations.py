@@ -18,8 +18,9 @@ COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 MORE_COLOURS = ("black", "white", "grey", "brown", "cyan", "lime", "navy")
 """In practice also these."""
 SHAPES = ("circle", "square", "triangle", "star", "heart", "moon", "diamond")
-STREET_NOUNS = ("house", "car", "tent", "flower", "umbrella", "balloon", "kite")
+GROUND_NOUNS = ("house", "car", "tent", "flower", "umbrella")
 SKY_NOUNS = ("balloon", "kite")
+STREET_NOUNS = GROUND_NOUNS + SKY_NOUNS
 TABLE_NOUNS = ("block", "ball", "cup")
 
 CHART_SIZES: dict[Split, tuple[int, ...]] = {"train": (2, 3, 5), "practice": (2, 3, 5, 6, 7), "heldout": (4,)}

@@ -16,6 +16,7 @@ from typing import TypeAlias, TypeVar
 from .chance import Chance
 from .combinations import (
     COLOURS,
+    GROUND_NOUNS,
     LESSON_CHARTS,
     SHAPES,
     SKY_NOUNS,
@@ -154,9 +155,7 @@ def kinds(chance: Chance, shown: Sequence[_Kind], count: int) -> list[str]:
 
 def _like(noun: str) -> tuple[str, ...]:
     """What may be said in its place."""
-    if noun in STREET_NOUNS:
-        return tuple(other for other in STREET_NOUNS if (other in SKY_NOUNS) == (noun in SKY_NOUNS))
-    return SHAPES if noun in SHAPES else ()
+    return next((nouns for nouns in (SHAPES, GROUND_NOUNS, SKY_NOUNS) if noun in nouns), (noun,))
 
 
 def hue(chance: Chance, shown: Sequence[_Kind]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from .combinations import Split
+from .combinations import SPLITS, Split
 
 _TRAIN = """
 BAKE LAKE RAKE WAKE CAVE SAVE WAVE RACE FACE LACE CARE DARE BARE HARE GATE DATE LATE FATE GAME NAME FAME SAME
@@ -33,9 +33,7 @@ TABLE CABLE
 """
 
 WORDS: dict[Split, tuple[str, ...]] = {
-    "train": tuple(_TRAIN.split()),
-    "practice": tuple(_TRAIN.split()),
-    "heldout": tuple(_HELDOUT.split()),
+    split: tuple((_HELDOUT if split == "heldout" else _TRAIN).split()) for split in SPLITS
 }
 """Of three to five letters; no word of training is in the held-out world."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..chance import Chance
-from ..combinations import SKY_NOUNS, STREET_NOUNS, Pair, Split, pairs, recoloured
+from ..combinations import GROUND_NOUNS, SKY_NOUNS, STREET_NOUNS, Pair, Split, pairs, recoloured
 from ..draft import Draft, Family, text_draft
 from ..scenes import STREET_PLACES, Spot, Street
 from ..wording import Voice, a, listed, voices
@@ -48,7 +48,7 @@ def _spot(chance: Chance, split: Split, place: str, others: Sequence[Spot]) -> S
     """Something for a place, of a kind that is nowhere else in the picture."""
     there = zone(place)
     taken = {spot.noun for spot in others}
-    nouns = [noun for noun in STREET_NOUNS if (noun in SKY_NOUNS) == (there == "sky")] + list(PLAIN[there])
+    nouns = [*(SKY_NOUNS if there == "sky" else GROUND_NOUNS), *PLAIN[there]]
     noun = chance.choice([noun for noun in nouns if noun not in taken])
     if noun not in STREET_NOUNS:
         return Spot(place, noun)

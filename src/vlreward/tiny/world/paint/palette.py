@@ -46,7 +46,7 @@ GROUNDS: tuple[tuple[Colour, Colour], ...] = tuple(
         ("f7f7f5", "e4e4df"),
     )
 )
-"""Backdrops, from top to bottom: paler than anything that is spoken of."""
+"""Backdrops, from top to bottom: paler than anything that tasks speak of."""
 
 INK: Colour = (52, 58, 74)
 PAPER: Colour = (255, 255, 255)

@@ -6,12 +6,14 @@ VENV ?= .venv
 SEED ?=
 # More options for the command behind a target: make test ARGS="-k packing".
 ARGS ?=
+# make test SLOW=1 leaves out no test.
+SLOW ?=
 
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all check format bench bench-train bench-mpo bench-serve bench-closed-loop parity parity-train parity-mpo gpu-check tiny clean
+.PHONY: help demo test check format bench bench-train bench-mpo bench-serve bench-closed-loop parity parity-train parity-mpo gpu-check tiny clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -19,14 +21,10 @@ help: ## list the targets
 demo: $(STAMP) ## draw scenes and rank answers to them (SEED=... for certain ones)
 	@$(RUN) -m vlreward.cli demo $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-test: $(STAMP) ## the tests that take a few seconds each at most
-	$(RUN) -m pytest -m "not slow" $(ARGS)
-
-test-slow: $(STAMP) ## only the slow tests
-	$(RUN) -m pytest -m slow $(ARGS)
-
-test-all: $(STAMP) ## every test, as continuous integration runs them
-	$(RUN) -m pytest $(ARGS)
+# A process for each core, four at most, of one thread each. The tests of a file stay in one of them, which so makes what
+# they share but once.
+test: $(STAMP) ## the tests that take a few seconds each at most (SLOW=1: every test, as continuous integration does)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest $(if $(SLOW),,-m "not slow") -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types, and who may import whom
 	$(RUN) -m ruff check .

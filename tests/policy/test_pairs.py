@@ -102,6 +102,19 @@ def test_equal_answers_count_once() -> None:
     assert said(pairs) == [("C", "A"), ("C", "B"), ("B", "A")]
 
 
+def test_the_surest_stay() -> None:
+    items = [scored(0.0, float(i), id=f"g{i}") for i in (3, 1, 4, 2)]
+    pairs, report = build_pairs(items, PairSettings(surest=0.5))
+    assert [str(pair.ranking.group.id) for pair in pairs] == ["g3/1-0", "g4/1-0"]
+    assert report.left_out == {room.UNSURE: 2}
+    assert len(build_pairs(items, PairSettings(surest=0.1))[0]) == 1, "never none at all"
+    assert len(build_pairs(items, PairSettings(surest=1.0))[0]) == 4
+    known = [scored(-5.0, 2.0, right="+-", id="known"), *items]
+    pairs, report = build_pairs(known, PairSettings(surest=0.5))
+    assert [str(pair.ranking.group.id) for pair in pairs] == ["known/0-1", "g3/1-0", "g4/1-0"]
+    assert report.left_out == {room.UNSURE: 2}
+
+
 def test_the_lengths_are_balanced_by_leaving_out_the_least_certain() -> None:
     longer = [scored(0.0, 1.0 + i, id=f"l{i}") for i in range(6)]  # "green or so" wins
     shorter = [scored(1.0, 0.0, id=f"s{i}") for i in range(2)]
@@ -162,7 +175,14 @@ def test_no_pairs_write_no_file(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    for wrong in ({"top": 0}, {"bottom": 0}, {"per_prompt": 0}, {"margin": -1.0}, {"length_balance": 0.5}):
+    for wrong in (
+        {"top": 0},
+        {"bottom": 0},
+        {"per_prompt": 0},
+        {"margin": -1.0},
+        {"surest": 0.0},
+        {"length_balance": 0.5},
+    ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             PairSettings(**wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="group 'g': 2 rewards for 3 answers"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from vlreward import RewardModel
-from vlreward.errors import ConfigError
+from vlreward.data.content import text_of
+from vlreward.errors import ConfigError, InputError
 from vlreward.model.packing import Column
-from vlreward.tiny.world import World
+from vlreward.tiny.world import Item, World
+from vlreward.tiny.world.oracle import question_of, words_of
 from vlreward.train.index import build_index
 from vlreward.train.objective import Objective
 from vlreward.train.recipe import read_recipe
@@ -162,3 +165,65 @@ trainer: {{bf16: true, save_strategy: "no", use_cpu: true}}
     before, after = (RewardModel.from_pretrained(folder) for folder in (checkpoint(), rewards.folder))
     item = World().item(0).group(2).group
     assert not torch.allclose(*(torch.tensor(m.score_groups([item])[0]) for m in (before, after)))
+
+
+def sampled_file(folder: Path, world: World, answers: Callable[[Item], list[str]], count: int = 8) -> Path:
+    path = folder / "sampled.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "id": item.id,
+                    "messages": [{"role": "user", "content": question_of(item)}],
+                    "responses": answers(item),
+                }
+            )
+            + "\n"
+            for item in world.items(count)
+        )
+    )
+    return path
+
+
+def test_a_policys_own_answers_are_what_is_told_apart(tmp_path: Path) -> None:
+    world = World(families=("counting",))
+
+    def answers(item: Item) -> list[str]:
+        return ["there are ninety.", text_of(item.right), "there are ninety.", "", "nothing", "many, many"]
+
+    path = sampled_file(tmp_path, world, answers)
+    asked = {"items": 40, "wrong": 2, "families": ("counting",)}
+    held, plain = source(sampled=str(path), **asked), source(**asked)
+    own = {"there are ninety.", "nothing", "many, many"}
+    for number in range(8):
+        item, ranking = world.item(number), held[number]
+        assert words_of(ranking.group.messages) == question_of(item)
+        assert text_of(ranking.group.responses[ranking.best]) == text_of(item.right)
+        wrong = [text_of(r) for r, rank in zip(ranking.group.responses, ranking.ranks, strict=True) if rank]
+        assert len(set(wrong)) == 2
+        assert set(wrong) < own
+    assert held[8].group.responses == plain[8].group.responses, "nothing was sampled for it"
+    assert held.fingerprint != plain.fingerprint
+    more = source(sampled=str(path), **(asked | {"wrong": 4}))[0]
+    assert own < set(map(text_of, more.group.responses)), "the world's own mistakes fill up"
+
+
+def test_a_right_answer_of_a_policy_may_be_the_right_one(tmp_path: Path) -> None:
+    world = World(families=("counting",))
+    path = sampled_file(tmp_path, world, lambda item: [text_of(item.right) + " ", "nothing"], count=40)
+    held = source(sampled=str(path), wrong=1, families=("counting",))
+    texts = [text_of(held[i].group.responses[held[i].best]) for i in range(40)]
+    assert 0 < sum(text.endswith(" ") for text in texts) < 40
+
+
+def test_answers_to_something_else_are_refused(tmp_path: Path) -> None:
+    path = sampled_file(tmp_path, World(families=("counting",)), lambda _: ["nothing"])
+    with pytest.raises(InputError, match=r"train-0-0 was sampled with another question; are the world's families"):
+        source(sampled=str(path), families=("text",))[0]
+    with pytest.raises(InputError, match=r"sampled.jsonl: 'train-0-0' is no item of the practice world of seed 0"):
+        source(sampled=str(path), split="practice")
+    with pytest.raises(ConfigError, match="say tell: answers, and wrong above 0"):
+        WorldData(items=1, sampled=str(path), wrong=0)
+    data = DataSource(world=WorldData(items=1, sampled=str(tmp_path / "none.jsonl")))
+    with pytest.raises(ConfigError, match=r"stage 'a': data: world: sampled .*none.jsonl: no such file"):
+        data.check("stage 'a'")

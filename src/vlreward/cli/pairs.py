@@ -58,6 +58,12 @@ def add(verbs: Any) -> None:
         "--per-prompt", type=positive_integer, metavar="N", help="most pairs of a prompt's own answers (default: all)"
     )
     which.add_argument(
+        "--surest",
+        type=float,
+        metavar="S",
+        help="keep this share, whose chosen answers have the largest rewards, e.g. 0.5 (default: all)",
+    )
+    which.add_argument(
         "--length-balance",
         type=float,
         metavar="S",
@@ -80,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         bottom=args.bottom,
         per_prompt=args.per_prompt,
         margin=args.margin,
+        surest=args.surest,
         length_balance=args.length_balance,
     )
     output = check_writable(Path(args.output))

@@ -30,6 +30,7 @@ ONE_ANSWER = "all answers the same"
 UNFINISHED = "no finished answer to choose"
 BELOW_MARGIN = "rewards closer than the margin"
 OVER_CAP = "beyond the most pairs of a prompt"
+UNSURE = "the chosen answer's reward is not among the largest"
 UNBALANCED = "left out for the balance of lengths"
 
 Judge: TypeAlias = Callable[[Group], tuple[bool, ...] | None]
@@ -48,6 +49,10 @@ class PairSettings:
     """Most pairs of a prompt's own answers, those with the largest differences of rewards first; None: all."""
     margin: float = 0.0
     """Least difference of the two rewards. Pairs of a right and a wrong answer need none."""
+    surest: float | None = None
+    """Share of the pairs that stay, 0.5 for half of them: those whose chosen answers have the largest rewards. Of a
+    prompt that the policy cannot answer the best answer is wrong, and its reward is low. None: all. Pairs of a right
+    and a wrong answer need not be among them, nor count."""
     length_balance: float | None = None
     """How far the share of pairs whose chosen answer is the longer one may be from a half, 0.05 for 45 % to 55 %: the
     pairs with the smallest differences of rewards on the larger side, and before them those without one, are left out.
@@ -63,6 +68,8 @@ class PairSettings:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
         if self.margin < 0:
             raise ConfigError(f"margin must not be below 0, got {self.margin}")
+        if self.surest is not None and not 0 < self.surest <= 1:
+            raise ConfigError(f"surest must be in (0, 1], got {self.surest}")
         if self.length_balance is not None and not 0 <= self.length_balance < 0.5:
             raise ConfigError(f"length_balance must be in [0, 0.5), got {self.length_balance}")
 
@@ -118,6 +125,8 @@ class BuiltPair:
     answer that ends blindly, which has none."""
     lengths: tuple[int, int]
     """Characters of the chosen and of the rejected answer."""
+    reward: float | None = None
+    """The reward of the chosen answer, where that has decided."""
     by_key: bool = False
     """Whether the key has decided."""
     blind: bool = False
@@ -193,6 +202,10 @@ def build_pairs(
             found = []
         pairs += found + cut
     used = groups - dropped.total()
+    if settings.surest is not None:
+        kept = _surest(pairs, settings.surest)
+        left_out[UNSURE] += len(pairs) - len(kept)
+        pairs = kept
     if settings.length_balance is not None:
         kept = _balanced(pairs, settings.length_balance)
         left_out[UNBALANCED] += len(pairs) - len(kept)
@@ -240,7 +253,8 @@ def _built(item: ScoredGroup, chosen: int, rejected: int) -> BuiltPair:
     ranking = _ranking(
         item.group, chosen, item.group.responses[rejected], str(rejected), None if by_key else difference
     )
-    return BuiltPair(ranking=ranking, difference=difference, lengths=_lengths(ranking), by_key=by_key)
+    reward = None if by_key else item.rewards[chosen]
+    return BuiltPair(ranking=ranking, difference=difference, lengths=_lengths(ranking), reward=reward, by_key=by_key)
 
 
 def _blind_pair(item: ScoredGroup, chosen: int, rejected: Response) -> BuiltPair:
@@ -257,6 +271,14 @@ def _ranking(group: Group, chosen: int, rejected: Response, name: str, margin: f
 def _lengths(ranking: Ranking) -> tuple[int, int]:
     chosen, rejected = ranking.group.responses
     return len(text_of(chosen)), len(text_of(rejected))
+
+
+def _surest(pairs: Sequence[BuiltPair], share: float) -> list[BuiltPair]:
+    """Without the pairs that the reward has made and whose chosen answers have the smallest rewards."""
+    decided = [(i, pair.reward) for i, pair in enumerate(pairs) if pair.reward is not None]
+    decided.sort(key=lambda found: -found[1])
+    surplus = {i for i, _ in decided[math.ceil(share * len(decided)) :]}
+    return [pair for i, pair in enumerate(pairs) if i not in surplus]
 
 
 def _balanced(pairs: Sequence[BuiltPair], balance: float) -> list[BuiltPair]:

@@ -105,6 +105,9 @@ class DataSource:
         """
         if self.path is not None and not any(file.is_file() for file in self.files()):
             raise ConfigError(f"{where}: data: {self.path}: no such file")
+        sampled = None if self.world is None else self.world.sampled
+        if sampled is not None and not Path(sampled).expanduser().is_file():
+            raise ConfigError(f"{where}: data: world: sampled {sampled}: no such file")
         if self.media_dir is not None and not Path(self.media_dir).is_dir():
             raise ConfigError(f"{where}: data: media_dir {self.media_dir}: no such folder")
 

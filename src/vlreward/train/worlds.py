@@ -5,14 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
+from operator import itemgetter
+from pathlib import Path
 from typing import Literal
 
-from vlreward.tiny.world import Split, World
+from vlreward.data.content import text_of
+from vlreward.data.groups import read_groups
+from vlreward.errors import ConfigError, InputError
+from vlreward.tiny.world import Item, Split, World, Wrong
+from vlreward.tiny.world.chance import Chance
+from vlreward.tiny.world.oracle import is_right, question_of, words_of
 from vlreward.types import Group, Message, Ranking
 
 from .config import not_negative, plain, positive
+
+SAMPLED = "sampled"
+"""The fault of a wrong response that is a policy's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,9 @@ class WorldData:
     """``inventories``: name what a picture shows, in a fixed order; so one learns to see. Wrong ones have mistakes."""
     shuffled: bool = False
     """Inventories in any order: each thing has to be found, where in a fixed one it is the next."""
+    sampled: str | None = None
+    """A groups file with a policy's answers to these very items. The wrong ones among them come first as wrong
+    responses, and one of the right ones is as good as the world's own; an item that has none is as it was."""
     size: int = 112
     """Pixels of a picture's side."""
 
@@ -42,6 +55,8 @@ class WorldData:
         positive("items", self.items)
         not_negative("start", self.start)
         not_negative("wrong", self.wrong)
+        if self.sampled is not None and (self.tell == "inventories" or not self.wrong):
+            raise ConfigError("sampled: answers are judged as wrong responses; say tell: answers, and wrong above 0")
         self.make()
 
     def make(self) -> World:
@@ -56,13 +71,16 @@ class WorldData:
 class WorldRankings:
     """Rankings of a rendered world; see `vlreward.train.sources.RankingSource`."""
 
-    sample = 1100
+    sample = 440
 
     def __init__(self, settings: WorldData, label: str) -> None:
         self.label, self.dropped = label, Counter[str]()
         self._settings, self._world = settings, settings.make()
         values = plain(settings)
-        self.fingerprint = hashlib.blake2b(f"{values} {_code()}".encode(), digest_size=12).hexdigest()
+        sampled = Path(settings.sampled).expanduser() if settings.sampled else None
+        self._sampled = {} if sampled is None else _read_sampled(sampled, self._world)
+        said = f"{values} {sorted(self._sampled.items(), key=itemgetter(0))} {_code()}"
+        self.fingerprint = hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
 
     def __len__(self) -> int:
         return self._settings.items
@@ -74,7 +92,53 @@ class WorldRankings:
         item = self._world.item(index)
         if not self._settings.wrong:
             return _told(item.chat(), item.id)
+        item = _answered(item, self._sampled.get(index), self._settings.wrong)
         return item.group(min(self._settings.wrong, len(item.wrong)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledAnswers:
+    """What a policy answered to an item."""
+
+    question: str
+    """The words of its prompt."""
+    answers: tuple[str, ...]
+    """The different ones."""
+
+
+def _read_sampled(path: Path, world: World) -> dict[int, SampledAnswers]:
+    """The answers of a groups file by the number of their item.
+
+    Raises:
+        InputError: a row is not of this world.
+    """
+    found = {}
+    for group in read_groups(path):
+        start, _, number = (group.id or "").rpartition("-")
+        if start != f"{world.split}-{world.seed}" or not number.isdecimal():
+            raise InputError(f"{path}: {group.id!r} is no item of the {world.split} world of seed {world.seed}")
+        answers = tuple(dict.fromkeys(filter(None, map(text_of, group.responses))))
+        found[int(number)] = SampledAnswers(question=words_of(group.messages), answers=answers)
+    return found
+
+
+def _answered(item: Item, sampled: SampledAnswers | None, wrong: int) -> Item:
+    """An item with answers of a policy in the place of its own responses.
+
+    Raises:
+        InputError: they are answers to something else.
+    """
+    if sampled is None:
+        return item
+    if sampled.question != question_of(item):
+        raise InputError(f"{item.id} was sampled with another question; are the world's families the same?")
+    chance = Chance("sampled", item.id)
+    responses = {text: (Message("assistant", text),) for text in sampled.answers}
+    right = [response for text, response in responses.items() if is_right(item, text)]
+    mistaken = [Wrong(response, SAMPLED) for response in responses.values() if response not in right]
+    taken = chance.sample(mistaken, wrong)
+    others = chance.sample(item.wrong, wrong - len(taken))
+    return replace(item, right=chance.choice([item.right, *right]), wrong=(*taken, *others))
 
 
 def _told(chat: Sequence[Message], name: str) -> Ranking:

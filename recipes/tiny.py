@@ -1,8 +1,9 @@
 """Make the bundled tiny models: ``make tiny``. Run again, it goes on where it was stopped.
 
-Writes the untrained model, trains `tiny.yaml`, takes as the policy the checkpoint of its last two stages whose greedy
-answers are right nearest to 62 % of the time (MPO needs room to improve), narrows both models to bfloat16, and writes
-what they can do, measured here, into their cards.
+Writes the untrained model, trains `tiny.yaml`, has its model answer questions, trains `tiny-own.yaml` on these answers
+too, takes as the policy the checkpoint of the last two stages whose greedy answers are right nearest to 62 % of the
+time (MPO needs room to improve), narrows both models to bfloat16, and writes what they can do, measured here, into
+their cards.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ NOT_BUNDLED = (RECIPE, FIGURES)
 
 WANTED = 0.62
 ANSWERABLE = tuple(name for name in FAMILIES if name != "editing")  # an edited picture is no greedy answer
+ANSWERED = {"train": ("own", 3000), "practice": ("own-practice", 2100)}
+"""Which source of the last stage asks questions of a split, and how many."""
+START = 30_000_000  # of these questions
 SEED = 2000  # neither of training nor of `vlreward eval tiny-world`
 BATCH = 32
 
@@ -50,14 +54,24 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the bundled models go")
     parser.add_argument("--items", type=int, default=1100, help="questions for the policy's accuracy")
     parser.add_argument("--pairs", type=int, default=4400, help="pairs for the reward model's accuracy")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value in the recipe")
+    parser.add_argument("--answered", type=float, default=1.0, help="share of the questions that are answered")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value in tiny.yaml")
+    parser.add_argument("--set-own", action="append", default=[], metavar="KEY=VALUE", help="in tiny-own.yaml")
     options = parser.parse_args()
     fresh = options.output / "fresh"
     if not (fresh / "tokenizer.json").is_file():
         write_fresh_checkpoint(fresh)
-    values = [f"model={fresh.resolve()}", f"output={options.output}", *options.set]
-    run("train", HERE / "tiny.yaml", *(word for value in values for word in ("--set", value)))
-    *_, before, last = sorted(options.output.glob("stage-*"))
+    run_recipe("train", "tiny.yaml", [f"model={fresh.resolve()}", f"output={options.output}", *options.set])
+    before = last_stage(options.output)
+    own = options.output / "own"
+    values = [f"model={(before / MODEL).resolve()}", f"output={own}"]
+    for split, (source, count) in ANSWERED.items():
+        items = max(1, round(count * options.answered))
+        sampled = answered(before / MODEL, split, items, options.output / f"answered-{split}")
+        world = f"stages.own.data.{source}.world"
+        values += [f"{world}.items={items}", f"{world}.start={START}", f"{world}.sampled={sampled}"]
+    run_recipe("train", "tiny-own.yaml", [*values, *options.set_own])
+    last = last_stage(own)
     policy = bundle_policy([*checkpoints(before), *checkpoints(last)], options.weights / "policy", options.items)
     reward = bundle_reward(last / MODEL, options.weights / "reward", options.pairs)
     print(json.dumps({"policy": policy["accuracy"], "reward": reward["accuracy"]}))
@@ -67,6 +81,24 @@ def run(*arguments: str | Path) -> str:
     """A verb of the command line; its standard output."""
     command = [sys.executable, "-m", "vlreward.cli", *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def run_recipe(verb: str, recipe: str, values: Sequence[str], *words: str) -> str:
+    """A verb with a recipe of this folder and other values in it."""
+    return run(verb, HERE / recipe, *(word for value in values for word in ("--set", value)), *words)
+
+
+def last_stage(run: Path) -> Path:
+    """The folder of a run's last stage, stage-NUMBER-NAME."""
+    return max(run.glob("stage-*"), key=lambda folder: int(folder.name.split("-")[1]))
+
+
+def answered(model: Path, split: str, items: int, folder: Path) -> Path:
+    """The file of a model's answers to questions of the world, drawn now unless that was done before."""
+    prompts = f"{{world: {{items: {items}, start: {START}, split: {split}}}}}"
+    values = [f"policy={model.resolve()}", "reward=oracle", f"output={folder}", f"prompts={prompts}"]
+    run_recipe("mpo", "tiny-mpo.yaml", [*values, "sampling.answers=6", "sampling.max_tokens=72"], "--stage", "sample")
+    return folder / "1-sample" / "sampled.jsonl"
 
 
 # The policy.

@@ -109,6 +109,8 @@ def test_the_surest_stay() -> None:
     assert report.left_out == {room.UNSURE: 2}
     assert len(build_pairs(items, PairSettings(surest=0.1))[0]) == 1, "never none at all"
     assert len(build_pairs(items, PairSettings(surest=1.0))[0]) == 4
+    equal = [scored(0.0, 1.0, id=str(i)) for i in range(4)]
+    assert len(build_pairs(equal, PairSettings(surest=0.5))[0]) == 4, "an oracle is sure of all that it chooses"
     known = [scored(-5.0, 2.0, right="+-", id="known"), *items]
     pairs, report = build_pairs(known, PairSettings(surest=0.5))
     assert [str(pair.ranking.group.id) for pair in pairs] == ["known/0-1", "g3/1-0", "g4/1-0"]

@@ -51,8 +51,8 @@ class PairSettings:
     """Least difference of the two rewards. Pairs of a right and a wrong answer need none."""
     surest: float | None = None
     """Share of the pairs that stay, 0.5 for half of them: those whose chosen answers have the largest rewards. Of a
-    prompt that the policy cannot answer the best answer is wrong, and its reward is low. None: all. Pairs of a right
-    and a wrong answer need not be among them, nor count."""
+    prompt that the policy cannot answer the best answer is wrong, and its reward is low. Equal rewards stay together.
+    None: all. Pairs of a right and a wrong answer need not be among them, nor count."""
     length_balance: float | None = None
     """How far the share of pairs whose chosen answer is the longer one may be from a half, 0.05 for 45 % to 55 %: the
     pairs with the smallest differences of rewards on the larger side, and before them those without one, are left out.
@@ -275,10 +275,11 @@ def _lengths(ranking: Ranking) -> tuple[int, int]:
 
 def _surest(pairs: Sequence[BuiltPair], share: float) -> list[BuiltPair]:
     """Without the pairs that the reward has made and whose chosen answers have the smallest rewards."""
-    decided = [(i, pair.reward) for i, pair in enumerate(pairs) if pair.reward is not None]
-    decided.sort(key=lambda found: -found[1])
-    surplus = {i for i, _ in decided[math.ceil(share * len(decided)) :]}
-    return [pair for i, pair in enumerate(pairs) if i not in surplus]
+    rewards = sorted((pair.reward for pair in pairs if pair.reward is not None), reverse=True)
+    if not rewards:
+        return list(pairs)
+    least = rewards[math.ceil(share * len(rewards)) - 1]
+    return [pair for pair in pairs if pair.reward is None or pair.reward >= least]
 
 
 def _balanced(pairs: Sequence[BuiltPair], balance: float) -> list[BuiltPair]:

@@ -5,9 +5,8 @@ best answers, DPO, MPO, and GRPO through TRL. MPO again with a random reward, wi
 checkpoint) and with an oracle, and how well each of these tells the policy's right answers from wrong ones. Training
 prompts differ from seed to seed, held-out prompts are the same for all; no reward is told what is right but the oracle.
 
-    W=src/vlreward/tiny/weights
-    python benchmarks/closed_loop.py --policy $W/policy --reward $W/reward --trl .envs/trl/bin/python \\
-        --weaker runs/tiny/stage-3-pictures/checkpoint-500/model
+    python benchmarks/closed_loop.py --trl .envs/trl/bin/python \\
+        --weaker runs/tiny/stage-9-judging-forms/checkpoint-200/model
 
 Everything is kept in --folder, cell by cell: after Ctrl-C the same command goes on, and at most the cell that was being
 made is made again. Sampling and training are as recipes/tiny-mpo.yaml says, but that pairs need no margin, and that
@@ -53,8 +52,8 @@ QUICK = {"prompts": 12, "held_out": 6, "steps": 2, "watch_prompts": 2}
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--policy", required=True, help="folder of the policy to improve")
-    parser.add_argument("--reward", required=True, help="folder of the reward model")
+    parser.add_argument("--policy", help="folder of the policy to improve (default: the recipe's)")
+    parser.add_argument("--reward", help="folder of the reward model (default: the recipe's)")
     parser.add_argument("--weaker", help="folder of a worse one, such as an early checkpoint (default: no such row)")
     parser.add_argument("--trl", type=Path, metavar="PYTHON", help="interpreter with TRL, for GRPO (default: no GRPO)")
     parser.add_argument("--folder", type=Path, default=Path("runs/closed-loop"), help="where all cells are kept")
@@ -85,8 +84,7 @@ def matrix_of(chosen: argparse.Namespace) -> Matrix:
         VLRewardError: the recipe and it do not fit together.
     """
     values = {
-        "policy": chosen.policy,
-        "reward": chosen.reward,
+        **{name: value for name in ("policy", "reward") if (value := getattr(chosen, name))},
         "output": chosen.folder,
         "prompts.world.items": chosen.prompts,
         "held_out.world.items": chosen.held_out,

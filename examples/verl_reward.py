@@ -27,7 +27,8 @@ def reward(server: str | None, model: str | None) -> VerlReward:
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, **_):
-    function = reward(os.environ.get("VLREWARD_SERVER"), os.environ.get("VLREWARD_MODEL"))
+    server = os.environ.get("VLREWARD_SERVER")
+    function = reward(server, None if server else os.environ.get("VLREWARD_MODEL"))
     return function(data_source, solution_str, ground_truth, extra_info)
 
 

@@ -13,6 +13,7 @@ from PIL import Image as PILImage
 
 from tests.fakes import FakeModel
 from vlreward.cli import loading, main
+from vlreward.cli.audit_pairs import drawn
 from vlreward.evaluate.benchmarks import benchmark_of
 from vlreward.evaluate.comparison import compare_scores
 from vlreward.evaluate.scores import read_scores
@@ -109,6 +110,18 @@ def test_missing_pictures_are_the_first_line(
     assert "They cannot be shown" in output.read_text("utf-8")
     assert main(["report", str(audited), "-o", str(output), "--overwrite"]) == 2
     assert "pairs.jsonl: no such file" in capsys.readouterr().err
+
+
+def test_pictures_of_pairs_that_were_not_drawn_are_not_missed(
+    model: list[str], pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = ("23", "24")  # whose picture is not there
+    number = max(n for n in range(1, 24) if not drawn([str(i + 1) for i in range(24)], n).intersection(without))
+    audited, output = tmp_path / "a.jsonl", tmp_path / "r.html"
+    said(["audit", "--data", str(pairs), "--pairs", str(number), *AUDITS, "-o", str(audited), *model], capsys)
+    answer = said(["report", str(audited), "-o", str(output)], capsys)
+    assert answer["missing"] == []
+    assert "Items are missing" not in output.read_text("utf-8")
 
 
 def test_options_are_named_and_the_data_read_again_by_them(

@@ -93,10 +93,18 @@ def find_pairs(asked: AuditData, limits: MediaLimits) -> FoundPairs:
     Raises:
         InputError: the file cannot be read.
     """
+    return read_pairs(*asked.source(), None if asked.data == WORLD else asked.pairs, limits)
+
+
+def read_pairs(benchmark: Benchmark, selection: Selection, number: int | None, limits: MediaLimits) -> FoundPairs:
+    """The pairs of a benchmark, or so many drawn of them, with their pictures looked for.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     from vlreward.evaluate.audits.pair import DataSet, pair_of
     from vlreward.evaluate.benchmarks import Item
 
-    benchmark, selection = asked.source()
     left_out: Counter[str] = Counter()
     errors: list[InputError] = []
     pairs: list[Pair] = []
@@ -105,8 +113,8 @@ def find_pairs(asked: AuditData, limits: MediaLimits) -> FoundPairs:
             pairs.append(pair_of(item, benchmark.shared))
         else:
             errors.append(item.error)
-    if asked.pairs and asked.data != WORLD:
-        names = drawn([pair.id for pair in pairs], asked.pairs)
+    if number:
+        names = drawn([pair.id for pair in pairs], number)
         pairs = [pair for pair in pairs if pair.id in names]
     pairs = [pair for pair in pairs if _is_usable(pair, limits, errors)]
     return FoundPairs(data=DataSet(pairs=pairs, limits=limits), errors=errors, left_out=left_out)

@@ -18,8 +18,8 @@ def add(verbs: Any) -> None:
         NAME,
         help="answers of a policy to one prompt, ranked",
         description="Sample answers to a prompt from a policy, and rank them with a reward model.",
-        epilog="--dtype, --device, --offline and --allow-urls are for both models; the pixel limits are the reward "
-        "model's, and the policy has its checkpoint's.",
+        epilog="--dtype, --device, --offline and --allow-urls are for both models, and the first three do not go with "
+        "--engine; the pixel limits are the reward model's, and the policy has its checkpoint's.",
         allow_abbrev=False,
     )
     parser.set_defaults(run=run, responses=[""])

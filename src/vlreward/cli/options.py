@@ -32,7 +32,7 @@ class ModelOptions:
     offline: bool = False
     """Use only what is on this machine."""
     dtype: str = "auto"
-    """``auto``: bfloat16 on an accelerator, else float32."""
+    """``auto``: bfloat16 on an accelerator, else what the checkpoint has and the CPU computes in."""
     device: str = "auto"
     """``auto``: the accelerator if there is one, else the CPU."""
     min_pixels: int | None = None

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from vlreward.errors import InputError
 
+from .audit_pairs import FoundPairs, read_pairs
 from .eval_items import CLUSTERS
 from .run_record import RunRecord
 
 if TYPE_CHECKING:
     from vlreward.data.limits import MediaLimits
     from vlreward.evaluate.audits.album import Album
-    from vlreward.evaluate.audits.pair import DataSet, Pair
     from vlreward.evaluate.audits.scoring import ScoredPair
     from vlreward.evaluate.benchmarks import Benchmark, Selection
     from vlreward.evaluate.report import Audited, Evaluation
@@ -167,7 +167,6 @@ def audited_from(source: Source, limits: MediaLimits, media_dir: Path | None) ->
     from vlreward.evaluate.audits.report import report_audits
     from vlreward.evaluate.audits.scoring import read_audits
     from vlreward.evaluate.report import Audited
-    from vlreward.evaluate.unusable import unusable_words
 
     about = source.record.about
     unusable: list[str] = []
@@ -175,55 +174,27 @@ def audited_from(source: Source, limits: MediaLimits, media_dir: Path | None) ->
     if not scored:
         raise InputError(f"{source.path}: no pairs were audited")
     found = _pairs(source, scored, limits, media_dir)
-    unusable = [*found.unusable, *unusable]
-    missing = [unusable_words(unusable, len(scored), "pairs")] if unusable else []
     findings = report_audits(
         scored,
         audits_of(source.record.config["audits"]),
         found.data,
         model=about.get("model"),
         source=str(about.get("input")),
-        warnings=[*missing, *found.left_out, *source.unfinished],
+        warnings=[*found.warnings(unusable), *source.unfinished],
     )
-    return Audited(findings=findings, unusable=len(unusable), settings=_settings(source))
+    return Audited(findings=findings, unusable=len(found.errors) + len(unusable), settings=_settings(source))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pairs:
-    data: DataSet
-    unusable: Sequence[str]
-    left_out: Sequence[str]
-
-
-def _pairs(source: Source, scored: Sequence[ScoredPair], limits: MediaLimits, media_dir: Path | None) -> _Pairs:
+def _pairs(source: Source, scored: Sequence[ScoredPair], limits: MediaLimits, media_dir: Path | None) -> FoundPairs:
     """The pairs that were audited, in their order, since one variant takes pictures from any of them."""
-    from vlreward.errors import MediaError
-    from vlreward.evaluate.audits.pair import DataSet, check_pictures, pair_of
-    from vlreward.evaluate.benchmarks import Item
-
-    left_out: Counter[str] = Counter()
-    unusable: list[str] = []
-    pairs: list[Pair] = []
     benchmark, selection = _of_audit(source, scored, media_dir)
-    for item in benchmark.read(selection, left_out):
-        if not isinstance(item, Item):
-            unusable.append(str(item.error))
-            continue
-        pair = pair_of(item, benchmark.shared)
-        try:
-            check_pictures(pair, limits)
-        except MediaError as error:
-            unusable.append(str(error))
-        else:
-            pairs.append(pair)
-    if len(pairs) != source.record.config["pairs"]:  # so many were drawn
-        names = set(_ids(source.path))
-        pairs = [pair for pair in pairs if pair.id in names]
-    return _Pairs(
-        data=DataSet(pairs=pairs, limits=limits),
-        unusable=unusable,
-        left_out=[f"left out: {number:,} {reason}" for reason, number in left_out.items()],
-    )
+    drawn = None if source.record.about["input"] == _WORLD else source.options.get("pairs")
+    found = read_pairs(benchmark, selection, drawn, limits)
+    if len(found.data.pairs) == source.record.config["pairs"]:
+        return found
+    names = set(_ids(source.path))  # records of before they said how many were drawn
+    pairs = [pair for pair in found.data.pairs if pair.id in names]
+    return replace(found, data=replace(found.data, pairs=pairs))
 
 
 def _ids(path: Path) -> Iterator[str]:

@@ -33,6 +33,6 @@ def bundled_model(name: BundledName = "reward") -> Path:
     if not (folder / "config.json").is_file():
         raise CheckpointError(
             f"{folder}: the bundled {name} model is not in this copy of vlreward; "
-            "train it with the recipe recipes/tiny.yaml, or name another model with --model"
+            "make it with `make tiny`, or name another model with --model"
         )
     return folder

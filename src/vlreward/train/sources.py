@@ -18,7 +18,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from vlreward.data.dataset_info import find_entry
-from vlreward.data.limits import MediaLimits
 from vlreward.data.llamafactory import LLAMAFACTORY
 from vlreward.data.ranked import RANKINGS
 from vlreward.data.ranking_format import Dropped, Reading
@@ -216,8 +215,3 @@ def file_digest(path: Path) -> str:
                 file.seek((status.st_size - _SAMPLE_BYTES) * i // (_SAMPLES - 1))
                 digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest()
-
-
-def media_limits(allow_urls: bool) -> MediaLimits:
-    """What pictures of training data may be."""
-    return MediaLimits(allow_urls=allow_urls)

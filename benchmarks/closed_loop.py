@@ -197,6 +197,10 @@ def about(matrix: Matrix, chosen: argparse.Namespace, trl: str) -> dict[str, Any
             "batch": recipe.training().stages[0].batch,
             "learning_rate": recipe.training().stages[0].optimizer.learning_rate,
             "margin": recipe.pairs.margin,
+            "surest": recipe.pairs.surest,
+            "split": recipe.prompts.in_words().split,
+            "policy": checkpoint_fingerprint(Path(recipe.policy)),
+            "reward": checkpoint_fingerprint(Path(recipe.reward)),
             "objective": recipe.train.get("objective", {}),
             "grpo": None
             if matrix.grpo is None
@@ -228,8 +232,10 @@ def block(result: dict[str, Any], folder: str) -> str:
     settings, where = result["settings"], result["machine"]
     pictures = [f"![Gain by reward accuracy]({folder}/closed_loop_gain.svg)"] if result["reward_accuracy"] else []
     pictures += [f"![While MPO trains]({folder}/closed_loop_training.svg)"] if result["over_training"] else []
+    kept = "" if settings["surest"] is None else f"the surest {settings['surest']:.0%} of the pairs, "
     said = (
-        f"{len(settings['seeds'])} seeds of {settings['prompts']:,} prompts with {settings['answers']} answers each, "
+        f"{len(settings['seeds'])} seeds of {settings['prompts']:,} prompts of the {settings['split']} world with "
+        f"{settings['answers']} answers each, {kept}"
         f"{settings['steps']} steps of {settings['batch']} pairs at learning rate {settings['learning_rate']:g}; "
         f"{settings['held_out']:,} held-out prompts. {where['processor']}, {where['cores']} cores, {where['date']}."
     )

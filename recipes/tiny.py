@@ -43,7 +43,7 @@ ANSWERABLE = tuple(name for name in FAMILIES if name != "editing")  # an edited 
 ANSWERED = {"train": ("own", 3000), "practice": ("own-practice", 2100)}
 """Which source of the last stage asks questions of a split, and how many."""
 START = 30_000_000  # of these questions
-PROMPTS, LATER = 2400, 31_000_000
+PROMPTS, LATER = 1800, 31_000_000
 """How many questions of a split the policy is improved with, and where they start."""
 SEED = 2000  # neither of training nor of `vlreward eval tiny-world`
 BATCH = 32
@@ -103,8 +103,7 @@ def last_stage(run: Path) -> Path:
 
 def answered(model: Path, split: str, items: int, folder: Path) -> Path:
     """The file of a model's answers to questions of the world, drawn now unless that was done before."""
-    values = [*loop_of(model, split, items, START, folder), "sampling.answers=6"]
-    run_recipe("mpo", "tiny-mpo.yaml", values, "--stage", "sample")
+    run_recipe("mpo", "tiny-mpo.yaml", loop_of(model, split, items, START, folder), "--stage", "sample")
     return folder / "1-sample" / "sampled.jsonl"
 
 
@@ -119,7 +118,8 @@ def loop_of(model: Path, split: str, items: int, start: int, folder: Path) -> li
     """Values of `tiny-mpo.yaml`: the truth about a model's answers to questions of a split."""
     prompts = f"{{world: {{items: {items}, start: {start}, split: {split}}}}}"
     values = [f"policy={model.resolve()}", "reward=oracle", f"output={folder}", f"prompts={prompts}"]
-    return [*values, "sampling.max_tokens=72", "held_out.world.items=16"]  # the card has figures of more
+    values += ["sampling.answers=6", "sampling.max_tokens=72"]
+    return [*values, "held_out.world.items=16"]  # the card has figures of more
 
 
 # The policy.

@@ -1,9 +1,8 @@
 """Make the bundled tiny models: ``make tiny``. Run again, it goes on where it was stopped.
 
 Writes the untrained model, trains `tiny.yaml`, has its model answer questions, trains `tiny-own.yaml` on these answers
-too, and improves what this model writes by the truth (`tiny-mpo.yaml` with the oracle): the policy is what is right
-nearest to 62 % of the time then, so that MPO has room to improve it. Narrows both models to bfloat16, and writes what
-they can do, measured here, into their cards.
+too, takes as the policy the checkpoint of that stage whose greedy answers are right nearest to 62 % of the time (MPO
+needs room to improve), narrows both models to bfloat16, and writes what they can do, measured here, into their cards.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from vlreward.tiny.fresh_checkpoint import write_fresh_checkpoint
 from vlreward.tiny.world import FAMILIES, Item, World
 from vlreward.tiny.world.oracle import is_right
 from vlreward.train.run import FIGURES, RECIPE
-from vlreward.train.saving import MODEL
+from vlreward.train.saving import MODEL, checkpoints
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parent / "src" / "vlreward" / "tiny" / "weights"
@@ -43,8 +42,6 @@ ANSWERABLE = tuple(name for name in FAMILIES if name != "editing")  # an edited 
 ANSWERED = {"train": ("own", 3000), "practice": ("own-practice", 2100)}
 """Which source of the last stage asks questions of a split, and how many."""
 START = 30_000_000  # of these questions
-PROMPTS, LATER = 1800, 31_000_000
-"""How many questions of a split the policy is improved with, and where they start."""
 SEED = 2000  # neither of training nor of `vlreward eval tiny-world`
 BATCH = 32
 
@@ -57,7 +54,6 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1100, help="questions for the policy's accuracy")
     parser.add_argument("--pairs", type=int, default=4400, help="pairs for the reward model's accuracy")
     parser.add_argument("--answered", type=float, default=1.0, help="share of the questions that are answered")
-    parser.add_argument("--as-is", action="store_true", help="do not improve the policy by the truth")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value in tiny.yaml")
     parser.add_argument("--set-own", action="append", default=[], metavar="KEY=VALUE", help="in tiny-own.yaml")
     options = parser.parse_args()
@@ -75,12 +71,7 @@ def main() -> None:
         values += [f"{world}.items={items}", f"{world}.start={START}", f"{world}.sampled={sampled}"]
     run_recipe("train", "tiny-own.yaml", [*values, *options.set_own])
     last = last_stage(own)
-    candidates, model = {"own": last / MODEL}, last / MODEL
-    for split in () if options.as_is else ANSWERED:
-        name = f"policy-{split}"
-        model = improved(model, split, max(8, round(PROMPTS * options.answered)), options.output / name)
-        candidates |= {name: model}
-    policy = bundle_policy(candidates, options.weights / "policy", options.items)
+    policy = bundle_policy(checkpoints(last), options.weights / "policy", options.items)
     reward = bundle_reward(last / MODEL, options.weights / "reward", options.pairs)
     print(json.dumps({"policy": policy["accuracy"], "reward": reward["accuracy"]}))
 
@@ -103,33 +94,20 @@ def last_stage(run: Path) -> Path:
 
 def answered(model: Path, split: str, items: int, folder: Path) -> Path:
     """The file of a model's answers to questions of the world, drawn now unless that was done before."""
-    run_recipe("mpo", "tiny-mpo.yaml", loop_of(model, split, items, START, folder), "--stage", "sample")
-    return folder / "1-sample" / "sampled.jsonl"
-
-
-def improved(model: Path, split: str, items: int, folder: Path) -> Path:
-    """The policy that a model becomes when right answers of its own are preferred to wrong ones."""
-    values = [*loop_of(model, split, items, LATER, folder), "pairs.surest=null", "train.epochs=3", "watch=null"]
-    run_recipe("mpo", "tiny-mpo.yaml", values)
-    return folder / "4-train" / "stage-1-mpo" / MODEL
-
-
-def loop_of(model: Path, split: str, items: int, start: int, folder: Path) -> list[str]:
-    """Values of `tiny-mpo.yaml`: the truth about a model's answers to questions of a split."""
-    prompts = f"{{world: {{items: {items}, start: {start}, split: {split}}}}}"
+    prompts = f"{{world: {{items: {items}, start: {START}, split: {split}}}}}"
     values = [f"policy={model.resolve()}", "reward=oracle", f"output={folder}", f"prompts={prompts}"]
-    values += ["sampling.answers=6", "sampling.max_tokens=72"]
-    return [*values, "held_out.world.items=16"]  # the card has figures of more
+    run_recipe("mpo", "tiny-mpo.yaml", [*values, "sampling.answers=6", "sampling.max_tokens=72"], "--stage", "sample")
+    return folder / "1-sample" / "sampled.jsonl"
 
 
 # The policy.
 
 
-def bundle_policy(candidates: dict[str, Path], out: Path, items: int) -> dict[str, Any]:
-    """Choose one of these models, write it narrowed, with its card."""
-    chosen = min(candidates, key=lambda name: distance(greedy_accuracy(candidates[name], items // 2)))
-    source = CheckpointFolder.open(candidates[chosen])
-    model = answering(candidates[chosen])
+def bundle_policy(candidates: Sequence[Path], out: Path, items: int) -> dict[str, Any]:
+    """Choose one of these checkpoints, write it narrowed, with its card."""
+    chosen = min(candidates, key=lambda path: distance(greedy_accuracy(path / MODEL, items // 4)))
+    source = CheckpointFolder.open(chosen / MODEL)
+    model = answering(chosen / MODEL)
     limits = model.settings
     state = {name: tensor.to(torch.bfloat16) for name, tensor in model.backbone.model.state_dict().items()}
     write_language_model(
@@ -142,7 +120,8 @@ def bundle_policy(candidates: dict[str, Path], out: Path, items: int) -> dict[st
     )
     for name in NOT_BUNDLED:
         (out / name).unlink(missing_ok=True)
-    figures = greedy_accuracy(out, items) | {"chosen": chosen}
+    stage = chosen.parent.name.split("-", 2)[2]
+    figures = greedy_accuracy(out, items) | {"stage": stage, "step": int(chosen.name.rpartition("-")[2])}
     write_card(out, "policy", figures)
     return figures
 
@@ -254,7 +233,7 @@ def write_card(folder: Path, name: str, figures: dict[str, Any]) -> None:
     text = (HERE / f"card-{name}.md").read_text(encoding="utf-8")
     audits = [line for audit in figures.get("audits", ()) for line in audit_rows(audit)]
     shown["audits"] = "\n".join(["| audit | change | effect | sound | verdict |", "|---|---|---|---|---|", *audits])
-    shown |= {"table": table} | {key: str(figures[key]) for key in ("chosen",) if key in figures}
+    shown |= {"table": table} | {key: str(figures[key]) for key in ("stage", "step") if key in figures}
     for key, value in shown.items():
         text = text.replace("{" + key + "}", value)
     (folder / CARD).write_text(text, encoding="utf-8")

@@ -21,10 +21,10 @@ help: ## list the targets
 demo: $(STAMP) ## draw scenes and rank answers to them (SEED=... for certain ones)
 	@$(RUN) -m vlreward.cli demo $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-# A process for each core, four at most, of one thread each. The tests of a file stay in one of them, which so makes what
-# they share but once.
+# A process for each core that the system counts, four at most, of one thread each. The tests of a file stay in one of
+# them, which so makes what they share but once.
 test: $(STAMP) ## the tests that take a few seconds each at most (SLOW=1: every test, as continuous integration does)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest $(if $(SLOW),,-m "not slow") -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest $(if $(SLOW),,-m "not slow") -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types, and who may import whom
 	$(RUN) -m ruff check .

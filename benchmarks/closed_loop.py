@@ -6,7 +6,7 @@ checkpoint) and with an oracle, and how well each of these tells the policy's ri
 prompts differ from seed to seed, held-out prompts are the same for all; no reward is told what is right but the oracle.
 
     python benchmarks/closed_loop.py --trl .envs/trl/bin/python \\
-        --weaker runs/tiny/stage-9-judging-forms/checkpoint-200/model
+        --weaker runs/tiny/stage-9-judging-forms/checkpoint-100/model
 
 Everything is kept in --folder, cell by cell: after Ctrl-C the same command goes on, and at most the cell that was being
 made is made again. Sampling and training are as recipes/tiny-mpo.yaml says, but that pairs need no margin, and that

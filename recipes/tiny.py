@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ from vlreward.model.reward_model import RewardModel
 from vlreward.tiny.fresh_checkpoint import write_fresh_checkpoint
 from vlreward.tiny.world import FAMILIES, Item, World
 from vlreward.tiny.world.oracle import is_right
+from vlreward.train.recipe import read_recipe
 from vlreward.train.run import FIGURES, RECIPE
 from vlreward.train.saving import MODEL, checkpoints
+from vlreward.train.worlds import WorldData
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parent / "src" / "vlreward" / "tiny" / "weights"
@@ -39,9 +42,6 @@ NOT_BUNDLED = (RECIPE, FIGURES)
 
 WANTED = 0.62
 ANSWERABLE = tuple(name for name in FAMILIES if name != "editing")  # an edited picture is no greedy answer
-ANSWERED = {"train": ("own", 3000), "practice": ("own-practice", 2100)}
-"""Which source of the last stage asks questions of a split, and how many."""
-START = 30_000_000  # of these questions
 SEED = 2000  # neither of training nor of `vlreward eval tiny-world`
 BATCH = 32
 
@@ -64,11 +64,13 @@ def main() -> None:
     before = last_stage(options.output)
     own = options.output / "own"
     values = [f"model={(before / MODEL).resolve()}", f"output={own}"]
-    for split, (source, count) in ANSWERED.items():
-        items = max(1, round(count * options.answered))
-        sampled = answered(before / MODEL, split, items, options.output / f"answered-{split}")
-        world = f"stages.own.data.{source}.world"
-        values += [f"{world}.items={items}", f"{world}.start={START}", f"{world}.sampled={sampled}"]
+    for source in read_recipe(HERE / "tiny-own.yaml").stages[0].data:
+        if source.world is None or source.world.sampled is None:
+            continue
+        world = replace(source.world, items=max(1, round(source.world.items * options.answered)))
+        sampled = answered(before / MODEL, world, options.output / f"answered-{world.split}")
+        place = f"stages.own.data.{source.label}.world"
+        values += [f"{place}.items={world.items}", f"{place}.sampled={sampled}"]
     run_recipe("train", "tiny-own.yaml", [*values, *options.set_own])
     last = last_stage(own)
     policy = bundle_policy(checkpoints(last), options.weights / "policy", options.items)
@@ -92,10 +94,11 @@ def last_stage(run: Path) -> Path:
     return max(run.glob("stage-*"), key=lambda folder: int(folder.name.split("-")[1]))
 
 
-def answered(model: Path, split: str, items: int, folder: Path) -> Path:
-    """The file of a model's answers to questions of the world, drawn now unless that was done before."""
-    prompts = f"{{world: {{items: {items}, start: {START}, split: {split}}}}}"
-    values = [f"policy={model.resolve()}", "reward=oracle", f"output={folder}", f"prompts={prompts}"]
+def answered(model: Path, world: WorldData, folder: Path) -> Path:
+    """The file of a model's answers to the questions of a world, drawn now unless that was done before."""
+    asked = {name: getattr(world, name) for name in ("items", "start", "split", "families")}
+    values = [f"policy={model.resolve()}", "reward=oracle", f"output={folder}"]
+    values.append(f"prompts={json.dumps({'world': asked})}")
     run_recipe("mpo", "tiny-mpo.yaml", [*values, "sampling.answers=6", "sampling.max_tokens=72"], "--stage", "sample")
     return folder / "1-sample" / "sampled.jsonl"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlreward.errors import InputError
 
-from .audit_pairs import FoundPairs, read_pairs
+from .audit_pairs import WORLD, FoundPairs, read_pairs
 from .eval_items import CLUSTERS
 from .run_record import RunRecord
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _OF_THE_HEAD = ("question", "positive", "negative")
 _OF_THE_MODEL = ("checkpoint", *_OF_THE_HEAD)
 _VERBS = ("eval", "audit")
-_WORLD = "tiny-world"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +187,7 @@ def audited_from(source: Source, limits: MediaLimits, media_dir: Path | None) ->
 def _pairs(source: Source, scored: Sequence[ScoredPair], limits: MediaLimits, media_dir: Path | None) -> FoundPairs:
     """The pairs that were audited, in their order, since one variant takes pictures from any of them."""
     benchmark, selection = _of_audit(source, scored, media_dir)
-    drawn = None if source.record.about["input"] == _WORLD else source.options.get("pairs")
+    drawn = None if source.record.about["input"] == WORLD else source.options.get("pairs")
     found = read_pairs(benchmark, selection, drawn, limits)
     if len(found.data.pairs) == source.record.config["pairs"]:
         return found
@@ -208,12 +207,12 @@ def _of_audit(source: Source, scored: Sequence[ScoredPair], media_dir: Path | No
     from vlreward.evaluate.benchmarks import benchmark_of
 
     name, said = str(source.record.about["input"]), source.options
-    if name != _WORLD:
+    if name != WORLD:
         own = benchmark_of("pairs")
         folder = media_dir or _folder(source)
         chosen = {"format": said.get("format"), "ignore": tuple(said.get("ignore", ())), "media_dir": folder}
         return own, own.select(data=Path(name), **{key: value for key, value in chosen.items() if value})
-    world = benchmark_of(_WORLD)
+    world = benchmark_of(WORLD)
     # Records of before they said the seed: the items' names do (split, seed, number).
     split, _, rest = scored[0].id.partition("-")
     seed = said.get("seed", int(rest.rpartition("-")[0]))

@@ -22,7 +22,7 @@ from vlreward.types import Group, Message, Ranking
 from .config import not_negative, plain, positive
 
 SAMPLED = "sampled"
-"""The fault of a wrong response that is a policy's own."""
+"""The fault of a wrong response that is a policy's own, of which nobody has said what is wrong with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +133,16 @@ def _answered(item: Item, sampled: SampledAnswers | None, wrong: int) -> Item:
     if sampled.question != question_of(item):
         raise InputError(f"{item.id} was sampled with another question; are the world's families the same?")
     chance = Chance("sampled", item.id)
-    responses = {text: (Message("assistant", text),) for text in sampled.answers}
-    right = [response for text, response in responses.items() if is_right(item, text)]
-    mistaken = [Wrong(response, SAMPLED) for response in responses.values() if response not in right]
+    right, mistaken = [item.right], []
+    for text in sampled.answers:
+        response = (Message("assistant", text),)
+        if is_right(item, text):
+            right.append(response)
+        else:
+            mistaken.append(Wrong(response, SAMPLED))
     taken = chance.sample(mistaken, wrong)
     others = chance.sample(item.wrong, wrong - len(taken))
-    return replace(item, right=chance.choice([item.right, *right]), wrong=(*taken, *others))
+    return replace(item, right=chance.choice(right), wrong=(*taken, *others))
 
 
 def _told(chat: Sequence[Message], name: str) -> Ranking:

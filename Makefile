@@ -22,9 +22,10 @@ demo: $(STAMP) ## draw scenes and rank answers to them (SEED=... for certain one
 	@$(RUN) -m vlreward.cli demo $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # A process for each core that the system counts, four at most, of one thread each. The tests of a file stay in one of
-# them, which so makes what they share but once.
+# them, which so makes what they share but once; files with slow tests come first (tests/conftest.py).
 test: $(STAMP) ## the tests that take a few seconds each at most (SLOW=1: every test, as continuous integration does)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest $(if $(SLOW),,-m "not slow") -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest $(if $(SLOW),,-m "not slow") -n logical --maxprocesses 4 \
+		--dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types, and who may import whom
 	$(RUN) -m ruff check .

@@ -1,6 +1,6 @@
 """Fine-tune the bundled model on NLVR and PuzzleVQA by the commands of docs/fine-tuning.md, and write what comes out.
 
-    python benchmarks/fine_tuning.py --data ../shared/data     # 25 minutes on two cores; goes on where it was stopped
+    python benchmarks/fine_tuning.py --data ../shared/data     # 70 minutes on two cores; goes on where it stopped
     python benchmarks/fine_tuning.py --page                    # only the page again, from results/fine_tuning.json
 
 The figures stand between two markers in docs/fine-tuning.md, so that none is typed by hand.
@@ -122,6 +122,19 @@ def write_page(result: dict[str, Any]) -> None:
     PAGE.write_text(page, encoding="utf-8")
 
 
+def kept() -> dict[str, Any]:
+    """The results so far."""
+    found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {"sets": {}}
+    return found
+
+
+def keep(name: str, found: dict[str, Any]) -> None:
+    """One set's result beside the others, which another process may have written by now."""
+    result = kept()
+    result["sets"][name] = found
+    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Train, evaluate, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -130,16 +143,14 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="train nothing: write the page from the results")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value in the recipes")
     options = parser.parse_args()
-    result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {"sets": {}}
     if not options.page:
         if options.data is None:
             parser.error("--data: name the folder that holds nlvr/ and puzzlevqa/")
         for name, measured in (("nlvr", nlvr), ("puzzlevqa", puzzlevqa)):
             if options.only in (None, name):
                 found = measured(options.data.resolve(), Path("runs"), options.set)
-                result["sets"][name] = found | {"machine": machine.describe()}
-        RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    write_page(result)
+                keep(name, found | {"machine": machine.describe()})
+    write_page(kept())
 
 
 if __name__ == "__main__":

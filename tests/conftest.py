@@ -22,6 +22,8 @@ SHARED = Path(os.environ.get("VLREWARD_SHARED", ROOT.parent / "shared"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # a long file that begins last leaves all other processes idle
     if SHARED.is_dir():
         return
     skip = pytest.mark.skip(reason=f"{SHARED} is not there; VLREWARD_SHARED names another place")

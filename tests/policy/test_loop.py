@@ -37,12 +37,12 @@ def read(tmp_path: Path) -> Callable[..., LoopRecipe]:
     return read
 
 
-@pytest.mark.parametrize("name", ["mpo-7b", "tiny-mpo"])
-def test_the_recipes_of_the_repository(root: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "beta"), [("mpo-7b", 0.1), ("tiny-mpo", 1.0)])
+def test_the_recipes_of_the_repository(root: Path, name: str, beta: float) -> None:
     recipe = read_loop_recipe(root / "recipes" / f"{name}.yaml")
     (stage,) = recipe.training().stages
     assert stage.objective.loss == "mpo"
-    assert stage.objective.mix.beta == 0.1
+    assert stage.objective.mix.beta == beta
     assert stage.data[0].path == f"{recipe.output}/3-pairs/pairs.jsonl"
     assert recipe.held_out.has_gold
     assert (recipe.watch is None) == bool(recipe.trainer.get("fsdp"))

@@ -108,7 +108,8 @@ def answered(model: Path, world: WorldData, folder: Path) -> Path:
     asked = {name: getattr(world, name) for name in ("items", "start", "split", "families")}
     values = [f"policy={model.resolve()}", "reward=oracle", f"output={folder}"]
     values.append(f"prompts={json.dumps({'world': asked})}")
-    run_recipe("mpo", "tiny-mpo.yaml", [*values, "sampling.answers=6", "sampling.max_tokens=72"], "--stage", "sample")
+    values += ["sampling.answers=6", "sampling.temperature=1.0", "sampling.max_tokens=72"]
+    run_recipe("mpo", "tiny-mpo.yaml", values, "--stage", "sample")
     return folder / "1-sample" / "sampled.jsonl"
 
 
